@@ -1,0 +1,28 @@
+# The one list of commands. Each is a short script in scripts/, which first installs what is missing.
+.DEFAULT_GOAL := help
+.PHONY: help install demo test coverage check format clean
+
+help:      ## list these commands
+	@sed -n 's/^\([a-z]*\): *## /  make \1\t/p' Makefile | expand -t 18
+
+install:   ## install eofs and what it needs (fuse, Python packages); it is then .venv/bin/eofs
+	@scripts/bootstrap
+
+demo:      ## a whole session against a built-in provider: no account, no network
+	@scripts/bootstrap
+	@scripts/demo
+
+test:      ## run the tests; ARGS go to pytest (make test ARGS='-k unmount')
+	@scripts/test $(ARGS)
+
+coverage:  ## run the tests and list the lines that none of them reaches
+	@scripts/coverage $(ARGS)
+
+check:     ## lint, formatting, types
+	@scripts/check
+
+format:    ## rewrite the code in the house's format
+	@scripts/format
+
+clean:     ## remove .venv and everything else that these commands made
+	@scripts/clean

@@ -1,0 +1,227 @@
+"""One feature, whatever dialect it was written in, as a `Product`.
+
+`NAMES` is the whole difference between the dialects: eodag 2 and 3, eodag 4, plain STAC, eodag-server. A name that
+a further dialect uses is added to its row.
+"""
+
+from __future__ import annotations
+
+import sys
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from eofs.catalog.assets import arrange, choose_picture, fill, picture, read_assets
+from eofs.catalog.envelope import NOT_JSON, decode
+from eofs.catalog.values import checksum, checksum_in_link, moment, percent, size, text
+from eofs.errors import ResultError
+from eofs.model import Asset, Product
+from eofs.status import storage_status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Found = TypeVar("Found")
+
+# What is sought, and the properties that may hold it; the first that says something wins. A dot steps inside.
+NAMES: dict[str, tuple[str, ...]] = {
+    "uid": ("uid",),
+    "title": ("title", "s2:product_uri", "sentinel:product_id", "landsat:scene_id"),
+    "provider": ("eodag:provider", "eodag_provider", "federation:backends"),
+    "collection": ("eodag:collection", "eodag_product_type"),
+    "status": ("order:status", "storageStatus", "storage:tier"),
+    "location": ("eodag:download_link", "downloadLink"),
+    "quicklook": ("eodag:quicklook", "quicklook", "eodag:thumbnail", "thumbnail"),
+    "size": (
+        "file:size",
+        "resourceSize",
+        "peps:resourceSize",
+        "services.download.size",
+        "size",
+        "productDatapackSize",
+    ),
+    "checksum": (
+        "file:checksum",
+        "resourceChecksum",
+        "peps:resourceChecksum",
+        "services.download.checksum",
+        "checksum",
+    ),
+    "start": ("start_datetime", "startTimeFromAscendingNode", "datetime"),
+    "cloud_cover": ("eo:cloud_cover", "cloudCover"),
+}
+
+# msgspec decodes only the members that a structure names, so one is made that names all of the above.
+_NAMES = [name for names in NAMES.values() for name in names]
+_ROOTS = {root: f"member_{place}" for place, root in enumerate({name.split(".")[0]: None for name in _NAMES})}
+_NESTED = {name.split(".")[0] for name in _NAMES if "." in name}  # left raw until somebody steps inside
+_Properties = msgspec.defstruct(
+    "_Properties",
+    [(member, msgspec.Raw if root in _NESTED else Any, None) for root, member in _ROOTS.items()],
+    rename={member: root for root, member in _ROOTS.items()},
+)
+_Feature = msgspec.defstruct(
+    "_Feature",
+    [
+        ("id", Any, None),
+        ("collection", Any, None),
+        ("properties", _Properties | None, None),
+        ("assets", msgspec.Raw, None),
+        ("links", msgspec.Raw, None),
+    ],
+)
+_NO_PROPERTIES = _Properties()
+_FEATURE: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_Feature)
+
+
+class _Relation(msgspec.Struct):
+    rel: Any = None
+    href: Any = None
+
+
+class _AllProperties(msgspec.Struct):
+    properties: dict[str, Any]
+
+
+_ALL_PROPERTIES = msgspec.json.Decoder(_AllProperties)
+
+
+def read_product(feature: bytes) -> Product:
+    """Return the product that a feature stands for; `feature` is kept as it is.
+
+    Raises:
+        ResultError: the feature is not an object, or has neither id nor title; the sentence lacks its subject.
+    """
+    head = _head(feature)
+    properties = head.properties or _NO_PROPERTIES
+    title = _first(properties, "title", text)
+    id_ = text(head.id) or title
+    if id_ is None:
+        raise ResultError("has neither an id nor a title")
+    assets = read_assets(head.assets)
+    location, archive, loose = arrange(_first(properties, "location", text), assets)
+    provider = _first(properties, "provider", _provider) or _host(location, assets, head.links)
+    collection = text(head.collection) or _first(properties, "collection", text)
+    return Product(
+        id=id_,
+        uid=_shared(_first(properties, "uid", text), id_),
+        title=_shared(title, id_),
+        provider=sys.intern(provider),
+        status=storage_status(_first(properties, "status", text)),
+        location=location,
+        quicklook=_quicklook(properties, feature, id_) or choose_picture(assets),
+        size=(archive and archive.size) or _first(properties, "size", size),
+        checksum=(archive and archive.checksum)
+        or _first(properties, "checksum", checksum)
+        or checksum_in_link(location),
+        collection=sys.intern(collection) if collection else None,
+        start=_first(properties, "start", moment),
+        cloud_cover=_first(properties, "cloud_cover", percent),
+        feature=feature,
+        assets=loose,
+    )
+
+
+def _head(feature: bytes) -> Any:
+    try:
+        return decode(_FEATURE, feature)
+    except msgspec.ValidationError:
+        raise ResultError("is not a feature: it, or its properties, are not an object") from None
+    except RecursionError:
+        raise ResultError("is nested too deeply") from None
+    except ValueError as error:
+        raise ResultError(f"is not JSON ({error})") from None
+
+
+def _getter(name: str) -> Callable[[Any], Any]:
+    root, *steps = name.split(".")
+    member = attrgetter(_ROOTS[root])
+    if not steps:
+        return member
+
+    def walk(properties: object) -> object:
+        raw = member(properties)
+        value = None if raw is None else _plain(raw)
+        for step in steps:
+            value = value.get(step) if isinstance(value, dict) else None
+        return value
+
+    return walk
+
+
+def _plain(raw: msgspec.Raw) -> object:
+    try:
+        return msgspec.json.decode(raw)
+    except NOT_JSON:
+        return None
+
+
+_GETTERS = {sought: tuple(_getter(name) for name in names) for sought, names in NAMES.items()}
+
+
+def _first(properties: object, sought: str, understand: Callable[[object], Found | None]) -> Found | None:
+    """Return the first of the row's properties that can be understood."""
+    for get in _GETTERS[sought]:
+        value = get(properties)
+        if value is not None and (found := understand(value)) is not None:
+            return found
+    return None
+
+
+def _shared(value: str | None, id_: str) -> str:
+    """Return `value`, or `id_` itself where it is missing or the same, which saves a copy a product."""
+    return id_ if value is None or value == id_ else value
+
+
+def _provider(value: object) -> str | None:
+    name = text(value[0] if isinstance(value, list) and value else value)
+    return name.lower() if name else None
+
+
+def _host(location: str | None, assets: tuple[Asset, ...], links: msgspec.Raw | None) -> str:
+    """Return the host that serves the product, else the host of its item, else its bucket."""
+    hrefs = [location, *(asset.href for asset in assets)]
+    return (
+        next(filter(None, map(_web_host, hrefs)), None)
+        or next(filter(None, map(_web_host, _self_links(links))), None)
+        or next(filter(None, map(_bucket, hrefs)), None)
+        or "unknown"
+    )
+
+
+def _web_host(href: str | None) -> str | None:
+    return _net_location(href) if href and href.lower().startswith(("http://", "https://")) else None
+
+
+def _bucket(href: str | None) -> str | None:
+    return _net_location(href) if href and href.lower().startswith("s3://") else None
+
+
+def _net_location(href: str) -> str | None:
+    try:
+        return urlsplit(href).hostname
+    except ValueError:
+        return None
+
+
+def _self_links(links: msgspec.Raw | None) -> list[str]:
+    if links is None:
+        return []
+    try:
+        relations = msgspec.json.decode(links, type=list[_Relation])
+    except NOT_JSON:
+        return []
+    return [href for link in relations if link.rel == "self" and (href := text(link.href))]
+
+
+def _quicklook(properties: object, feature: bytes, id_: str) -> str | None:
+    found = _first(properties, "quicklook", picture)
+    if found is None or "{" not in found:
+        return found
+    try:
+        every = decode(_ALL_PROPERTIES, feature).properties
+    except NOT_JSON:
+        return found
+    return fill(found, {"id": id_, **every})

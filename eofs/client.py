@@ -1,0 +1,307 @@
+"""The conversation with a provider over HTTP: one request at a time, judged, and tried again where that helps.
+
+Redirects are followed by hand, so that credentials go to the provider's own hosts and nowhere else: requests itself
+would drop ``Authorization`` where Copernicus needs it, and would carry a custom header to any host.
+
+Threads: a `Client` may be used by many threads. Its session is only read after it has been made; its connections are
+counted by a semaphore, which is the provider's limit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import email.utils
+import http
+import random
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
+
+import requests
+import urllib3
+
+from eofs import __version__, auth
+from eofs.errors import AccessRefused, EofsError, Gone, NotReady, NotSupported, ProviderFailed, Stalled, Unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from eofs.config import Network
+    from eofs.model import Product, Provider
+
+CONNECT_TIMEOUT = 15.0  # seconds
+MAX_REDIRECTS = 10
+LONGEST_BACK_OFF = 120.0  # seconds between two tries, unless the provider asks for more
+CHUNK = 128 << 10  # bytes read from the network at a time
+
+
+class PassingFault(Exception):
+    """A failure that another try may not meet: a broken connection, 429, 5xx.
+
+    Attributes:
+        error: what it is when the tries have run out.
+        retry_after: seconds that the provider asks to wait, or None.
+    """
+
+    def __init__(self, error: EofsError, retry_after: float | None = None) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.retry_after = retry_after
+
+
+class Staging(Exception):
+    """The provider has the product on tape and is bringing it: ask again later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The head of a reply that carries the bytes asked for.
+
+    Attributes:
+        start: offset of the first byte in the whole.
+        size: bytes of the whole, or None where the provider does not say.
+        validator: what tells this version of the bytes from another (a strong ETag, else Last-Modified), or None.
+    """
+
+    start: int
+    size: int | None
+    validator: str | None
+
+
+def download_url(product: Product, provider: Provider) -> str:
+    """Return the address of the product's bytes.
+
+    Raises:
+        NotSupported: the result names none, or one that is not http.
+    """
+    location = product.location or ""
+    if provider.base_uri:
+        location = location.replace("%(base_uri)s", provider.base_uri.rstrip("/"))
+    parts = urlsplit(location)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        what = f"its link ({parts.scheme}://…) is" if parts.scheme else "the search result names"
+        how = "not served by this version of eofs" if parts.scheme or product.assets else "no download link for it"
+        raise NotSupported(f"{product.title} cannot be fetched: {what} {how}")
+    query = dict(parse_qsl(parts.query, keep_blank_values=True)) | dict(provider.dl_url_params)
+    return urlunsplit(parts._replace(query=urlencode(query)))
+
+
+def plain(url: str | None) -> str | None:
+    """Return an address without what may be secret in it: user, password, query."""
+    if not url:
+        return None
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+class Client:
+    """Speaks HTTP with one provider, over at most `connections` connections at a time."""
+
+    def __init__(self, provider: Provider, network: Network, *, connections: int, stall_timeout: float) -> None:
+        self.provider = provider
+        self._network = network
+        self._stall_timeout = stall_timeout
+        self._slots = threading.BoundedSemaphore(max(1, min(provider.max_connections, connections)))
+        self._session = requests.Session()
+        # Without this, ~/.netrc would replace our credentials, also after a redirect to another host.
+        self._session.trust_env = False
+        self._session.verify = network.ca_bundle if provider.ssl_verify else False
+        self._session.headers.update({"User-Agent": f"eofs/{__version__}", "Accept-Encoding": "identity"})
+
+    @contextlib.contextmanager
+    def connection(self, check: Callable[[], None]) -> Iterator[None]:
+        """Take one of the provider's connections; waits for it, calling `check`, which may raise to give up."""
+        while not self._slots.acquire(timeout=0.1):
+            check()
+        try:
+            yield
+        finally:
+            self._slots.release()
+
+    def must_have_credentials(self, url: str) -> None:
+        """Refuse before asking what could only be refused.
+
+        Raises:
+            AccessRefused: the provider wants credentials and there are none.
+        """
+        if auth.may_receive(self.provider, url) and (missing := auth.missing(self.provider)):
+            raise AccessRefused(
+                f"no {' and no '.join(missing)} for {self.provider.name}; {auth.how_to_supply(self.provider)}"
+            )
+
+    def get(self, url: str, *, start: int = 0, validator: str | None = None) -> requests.Response:
+        """Ask for the bytes of `url` from `start` on, as long as they are of the version `validator`.
+
+        Returns:
+            a reply of status 200 or 206 whose body has not been read; the caller closes it.
+
+        Raises:
+            Staging: not yet; the provider is bringing it.
+            PassingFault: another try may help.
+            EofsError: another try would not help.
+        """
+        wanted = {"Range": f"bytes={start}-"} if start else {}
+        if start and validator:
+            wanted["If-Range"] = validator
+        for _ in range(MAX_REDIRECTS):
+            response = self._send(url, wanted)
+            if not response.is_redirect:
+                break
+            response.close()
+            url = urljoin(url, response.headers["Location"])
+        else:
+            raise ProviderFailed(f"{self.provider.name} redirects without end; try again later")
+        try:
+            judge(response, self.provider, url)
+        except BaseException:
+            response.close()
+            raise
+        return response
+
+    def _send(self, url: str, wanted: Mapping[str, str]) -> requests.Response:
+        headers = {**wanted, **auth.headers(self.provider, url)}
+        with self.faults(url):
+            return self._session.get(
+                url,
+                headers=headers,
+                stream=True,
+                allow_redirects=False,
+                proxies=self._network.proxies_for(url),
+                timeout=(CONNECT_TIMEOUT, self._stall_timeout),
+            )
+
+    def body(self, response: requests.Response) -> Iterator[bytes]:
+        """Yield the bytes of a reply as they come.
+
+        Raises:
+            PassingFault: the connection broke, or went silent, or ended before its time.
+        """
+        with self.faults(response.url):
+            yield from response.raw.stream(CHUNK, decode_content=True)
+
+    @contextlib.contextmanager
+    def faults(self, url: str) -> Iterator[None]:
+        """Turn what requests and urllib3 raise into our own errors."""
+        host, name = urlsplit(url).hostname or url, self.provider.name
+        try:
+            yield
+        except (requests.exceptions.SSLError, urllib3.exceptions.SSLError) as error:
+            raise Unreachable(f"the certificate of {host} ({name}) cannot be trusted: {_cause(error)}") from error
+        except (requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError) as error:
+            silent = Stalled(f"{host} ({name}) sent nothing for {self._stall_timeout:g} s; try again later")
+            raise PassingFault(silent) from error
+        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
+            raise NotSupported(f"the link of the search result cannot be used: {plain(url)}") from error
+        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            broken = Unreachable(f"{host} ({name}) cannot be reached: {_cause(error)}; check the network, try again")
+            raise PassingFault(broken) from error
+
+
+def judge(response: requests.Response, provider: Provider, url: str) -> None:
+    """Return if the reply carries bytes; raise what it means otherwise (the table of replies in docs/SEMANTICS.md)."""
+    status, name, host = response.status_code, provider.name, urlsplit(url).hostname
+    said = f"{status} {_phrase(status)}".strip()
+    empty = response.headers.get("Content-Length") == "0"
+    if status == 202 or (status in {200, 204} and empty) or status == 204:
+        raise Staging(said)
+    if status in {200, 206}:
+        _refuse_pages(response, provider)
+        return
+    if status in provider.auth_error_codes | {401, 403, 407}:
+        if not auth.may_receive(provider, url):
+            raise AccessRefused(
+                f"{host} refused ({said}); the credentials of {name} are not sent there, as it is not one of its "
+                f"hosts: if it is, add it to {name}.auth.hosts"
+            )
+        raise AccessRefused(f"{name} refused the credentials ({said}); check them, and your rights to this product")
+    if status in {404, 410}:
+        raise Gone(f"{name} no longer has the product ({said}); search again, or take it from another provider")
+    if status == 429:
+        raise PassingFault(
+            NotReady(f"{name} asks to slow down ({said}); try again later"), retry_after(response.headers)
+        )
+    if status in {408, 425} or status >= 500:
+        raise PassingFault(ProviderFailed(f"{name} answers {said}; try again later"), retry_after(response.headers))
+    raise ProviderFailed(f"{name} answers {said}; the link in the search result may be out of date")
+
+
+def _refuse_pages(response: requests.Response, provider: Provider) -> None:
+    """Refuse a web page or a message that comes in place of the data."""
+    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if kind in {"text/html", "application/xhtml+xml"}:
+        raise AccessRefused(
+            f"{provider.name} sent a web page instead of the data, as for a log-in; check the credentials, and whether "
+            "its licence has been accepted on its web site"
+        )
+    if kind in {"application/json", "application/problem+json"} and "Content-Disposition" not in response.headers:
+        raise ProviderFailed(f"{provider.name} sent a message instead of the data; try again later")
+
+
+def reply(response: requests.Response) -> Reply:
+    """Return what the head of a 200 or 206 says of the body.
+
+    Raises:
+        PassingFault: a 206 for another range than was asked for.
+    """
+    headers = response.headers
+    etag = headers.get("ETag", "")
+    validator = etag if etag.startswith('"') else headers.get("Last-Modified")
+    if response.status_code == 206:
+        start, size = _content_range(headers.get("Content-Range", ""))
+        return Reply(start, size, validator)
+    encoded = headers.get("Content-Encoding", "identity") != "identity"
+    length = None if encoded else headers.get("Content-Length")
+    return Reply(0, int(length) if length and length.isdigit() else None, validator)
+
+
+def _content_range(text: str) -> tuple[int, int | None]:
+    """Read ``bytes 100-199/500`` (RFC 9110, section 14.4): the first offset, and the size of the whole if known."""
+    unit, _, rest = text.partition(" ")
+    span, _, whole = rest.partition("/")
+    first, _, _ = span.partition("-")
+    if unit != "bytes" or not first.isdigit():
+        raise PassingFault(ProviderFailed(f"the provider answered a range with {text!r}; try again later"))
+    return int(first), int(whole) if whole.isdigit() else None
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that ``Retry-After`` asks for, whether it names them or a date; None where it does not."""
+    text = headers.get("Retry-After", "").strip()
+    if text.isdigit():
+        return float(text)
+    with contextlib.suppress(ValueError, TypeError):
+        seconds: float = email.utils.parsedate_to_datetime(text).timestamp() - time.time()
+        return max(0.0, seconds)
+    return None
+
+
+def back_off(tries: int, delay: float, asked: float | None, *, chance: Callable[[], float] = random.random) -> float:
+    """Return the seconds to wait after the failure number `tries` (from 1): doubled each time, with jitter.
+
+    What the provider asks for is the least; it is never waited for less.
+    """
+    own = min(delay * 2 ** (tries - 1), LONGEST_BACK_OFF) * (0.5 + chance() / 2)
+    return max(own, asked or 0.0)
+
+
+def _phrase(status: int) -> str:
+    try:
+        return http.HTTPStatus(status).phrase
+    except ValueError:
+        return ""
+
+
+def _cause(error: BaseException) -> str:
+    """Return the innermost reason of an error of requests in a few words, without the address, which may be secret."""
+    while True:
+        inner = getattr(error, "reason", None) or error.__cause__ or error.__context__
+        if not isinstance(inner, BaseException):
+            break
+        error = inner
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, urllib3.exceptions.NameResolutionError):
+        return "its name cannot be resolved"
+    return type(error).__name__

@@ -1,0 +1,168 @@
+"""``eofs mount``."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cachetools
+
+from eofs import daemon, tree
+from eofs.cache import Cache
+from eofs.client import Client
+from eofs.commands.unmount import fusermount
+from eofs.errors import EofsError, MountError
+from eofs.fetch import Engine
+from eofs.log import start_logging
+from eofs.options import cache_limit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+    from eofs.catalog import SearchResult
+    from eofs.config import Config
+    from eofs.mount import FileSystem
+
+log = logging.getLogger(__name__)
+
+LAST_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+
+
+def mount(result: SearchResult, mountpoint: str, settings: Config, *, foreground: bool) -> None:
+    """Mount a search result; returns when the mount is usable, or with `foreground` when it has been unmounted.
+
+    Raises:
+        EofsError: it cannot be mounted.
+    """
+    place = usable(mountpoint)
+    import_fuse()
+    take_signals()
+    if foreground:
+        serve(result, place, settings, lambda: None, foreground=True)
+        return
+    tell = daemon.detach()
+    if tell is None:
+        return
+    status = 1
+    try:
+        serve(result, place, settings, lambda: tell(""), foreground=False)
+        status = 0
+    except EofsError as error:
+        with contextlib.suppress(OSError):  # when the parent has gone, nobody waits for the reason
+            tell(str(error))
+        log.error("%s", error)  # noqa: TRY400 - a sentence for the user, who can do without the traceback
+    except BaseException as error:
+        log.exception("a fault in eofs")
+        with contextlib.suppress(OSError):
+            tell(f"a fault in eofs ({type(error).__name__}: {error})")
+    finally:
+        logging.shutdown()
+        # Not sys.exit: what the parent registered to be done at its exit is not for us to do.
+        os._exit(status)
+
+
+def serve(
+    result: SearchResult, mountpoint: str, settings: Config, ready: Callable[[], None], *, foreground: bool
+) -> None:
+    """Answer for a mount until it is unmounted, by a signal or by somebody else."""
+    options = settings.options
+    start_logging(options.log_file, options.verbose, foreground=foreground)
+    for sentence in result.left_out:
+        log.warning("%s", sentence)
+    fuse = import_fuse()
+    cache = Cache(options.cache_dir, cache_limit(options))
+    engine = Engine(
+        cache,
+        options,
+        lambda name: Client(
+            settings.provider(name),
+            settings.network,
+            connections=options.connections,
+            stall_timeout=options.stall_timeout,
+        ),
+    )
+    about = {"pid": str(os.getpid()), "result": result.source}
+    root = tree.build(result.products, engine, mountpoint, time.time_ns(), about)
+    file_system = fuse.FileSystem(root, Usage(cache), ready)
+    threading.Thread(target=_await_signal, args=(file_system, mountpoint), name="signals", daemon=True).start()
+    given = {"uid": options.uid, "gid": options.gid, "umask": None if options.umask is None else f"{options.umask:03o}"}
+    flags = {"allow_other": options.allow_other, "allow_root": options.allow_root}
+    try:
+        fuse.serve(
+            file_system,
+            mountpoint,
+            result.source,
+            [*(flag for flag in options.flags if flag != "ro"), *(flag for flag, wanted in flags.items() if wanted)],
+            **{key: value for key, value in given.items() if value is not None},
+        )
+    finally:
+        file_system.stopping.set()
+        engine.close()
+        cache.close()
+        log.info("%s is unmounted", mountpoint)
+
+
+class Usage:
+    """What `df` shows; the disk is not asked more than every other second."""
+
+    def __init__(self, cache: Cache) -> None:
+        self.limit = cache.limit
+        self._used = cachetools.cached(cachetools.TTLCache(1, 2), lock=threading.Lock())(cache.used)
+
+    def used(self) -> int:
+        """Return the bytes in the cache."""
+        return int(self._used())
+
+
+def take_signals() -> None:
+    """Leave the signals that end us to the thread that unmounts; to be called before the first thread is made."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, LAST_SIGNALS)
+
+
+def import_fuse() -> ModuleType:
+    """Return the module that knows FUSE; raises MountError where libfuse is missing."""
+    from eofs import mount as fuse  # noqa: PLC0415 - loading libfuse is only needed, and may only fail, here
+
+    return fuse
+
+
+def _await_signal(file_system: FileSystem, mountpoint: str) -> None:
+    """Unmount when we are told to end: release who waits, then take the mount away, at once or when it is free."""
+    number = signal.sigwait(LAST_SIGNALS)
+    log.info("%s: unmounting", signal.Signals(number).name)
+    file_system.stopping.set()
+    if fusermount("-u", mountpoint):
+        fusermount("-u", "-z", mountpoint)
+
+
+def usable(mountpoint: str) -> str:
+    """Return the absolute path of a directory that can be mounted on.
+
+    Raises:
+        MountError: it cannot.
+    """
+    place = Path(mountpoint).absolute()
+    try:
+        if os.path.ismount(place):
+            raise MountError(f"{mountpoint} is mounted already; unmount it first: eofs unmount {mountpoint}")
+        if any(place.iterdir()):
+            raise MountError(f"{mountpoint} is not empty; take an empty directory")
+    except FileNotFoundError:
+        raise MountError(f"{mountpoint} does not exist; make it first: mkdir -p {mountpoint}") from None
+    except NotADirectoryError:
+        raise MountError(f"{mountpoint} is not a directory; take an empty directory") from None
+    except OSError as error:
+        if error.errno == errno.ENOTCONN:
+            raise MountError(
+                f"{mountpoint} is left over from a mount that crashed; free it first: fusermount -u {mountpoint}"
+            ) from None
+        raise MountError(f"{mountpoint} cannot be used: {error.strerror}") from None
+    return str(place.resolve())

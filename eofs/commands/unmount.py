@@ -1,0 +1,85 @@
+"""``eofs unmount``."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import subprocess
+import time
+from pathlib import Path
+
+from eofs.errors import MountError
+
+
+def fusermount(*arguments: str) -> str:
+    """Run fusermount; returns what it complained of."""
+    for name in ("fusermount", "fusermount3"):
+        with contextlib.suppress(FileNotFoundError):
+            done = subprocess.run([name, *arguments], capture_output=True, text=True, check=False)  # noqa: S603
+            return "" if done.returncode == 0 else done.stderr.strip() or f"{name} failed"
+    return "fusermount is missing; install it: apt install fuse3"
+
+
+def unmount(mountpoint: str) -> None:
+    """Unmount, and wait until the program behind the mount has ended.
+
+    Raises:
+        MountError: nothing is mounted there, or somebody is using it.
+    """
+    place = Path(mountpoint).absolute()
+    crashed = _is_crashed(place)
+    if not crashed and not os.path.ismount(place):
+        raise MountError(f"{mountpoint} is not mounted")
+    server = None if crashed else _server(place)
+    complaint = fusermount("-u", str(place))
+    if complaint:
+        busy = holders(str(place.resolve()))
+        if busy:
+            raise MountError(f"{mountpoint} is in use by {', '.join(busy)}; end that first, or leave the directory")
+        raise MountError(f"{mountpoint} cannot be unmounted: {complaint.removeprefix('fusermount: ')}")
+    while server and Path(f"/proc/{server}").exists() and not _is_zombie(server):
+        time.sleep(0.02)
+
+
+def _is_crashed(place: Path) -> bool:
+    try:
+        place.stat()
+    except OSError as error:
+        return error.errno == errno.ENOTCONN
+    return False
+
+
+def _server(place: Path) -> int | None:
+    """Return the number of the process behind one of our mounts; None for any other mount."""
+    try:
+        return int(os.getxattr(place, "user.eofs.pid"))
+    except (OSError, ValueError):
+        return None
+
+
+def _is_zombie(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return False
+
+
+def holders(place: str) -> list[str]:
+    """Return who has a file or its working directory below `place`, as ``name (number)``."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            links = [process / "cwd", process / "root", *(process / "fd").iterdir()]
+            if any(_is_below(link, place) for link in links):
+                found.append(f"{(process / 'comm').read_text(encoding='utf-8').strip()} ({process.name})")
+    return found
+
+
+def _is_below(link: Path, place: str) -> bool:
+    with contextlib.suppress(OSError):
+        target = str(link.readlink())
+        return target == place or target.startswith(f"{place}/")
+    return False

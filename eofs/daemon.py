@@ -1,0 +1,55 @@
+"""Going into the background, so that the command that started us returns when the work can begin, or says why not.
+
+We fork ourselves, first of all and before there is any thread: a fork by libfuse later on would leave locks held by
+threads that are gone. The parent waits on a pipe for a word of the child.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from eofs.errors import MountError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_READY = b"\0"
+
+
+def detach() -> Callable[[str], None] | None:
+    """Fork into the background.
+
+    Returns:
+        in the child a function to call once: with an empty text when the work can begin, else with the reason why it
+        cannot. In the parent None, as soon as the work can begin.
+
+    Raises:
+        MountError: in the parent, with the child's reason.
+    """
+    reading, writing = os.pipe()
+    if os.fork():
+        os.close(writing)
+        with os.fdopen(reading, "rb") as pipe:
+            word = pipe.read()
+        if word != _READY:
+            raise MountError(word.decode("utf-8", "replace") or "eofs ended before the mount was usable; see its log")
+        return None
+    os.close(reading)
+    os.setsid()
+
+    def tell(reason: str) -> None:
+        os.write(writing, reason.encode("utf-8", "replace") or _READY)
+        os.close(writing)
+        if not reason:
+            _let_go_of_terminal()
+
+    return tell
+
+
+def _let_go_of_terminal() -> None:
+    """Close what we share with the caller: a program that reads our output to its end must not wait for the unmount."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(nothing, standard)
+    os.close(nothing)

@@ -1,0 +1,115 @@
+"""Quicklooks: small pictures, fetched once and then kept for good.
+
+They are fetched by a few threads of their own: a program that waits for one can be interrupted, and a quicklook never
+waits behind a download.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import logging
+import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from eofs.blocks import POLL
+from eofs.client import PassingFault, Staging
+from eofs.errors import EofsError, NotReady, NotSupported, ProviderFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
+    from eofs.cache import Cache
+    from eofs.client import Client
+    from eofs.model import Product
+    from eofs.nodes import Caller
+
+log = logging.getLogger(__name__)
+
+LARGEST = 32 << 20  # bytes; what is larger is no quicklook
+TRIES = 2
+SUFFIXES = {"jpg", "jpeg", "png", "gif", "webp", "bmp", "tif", "tiff", "jp2"}
+DATA_URI = re.compile(r"data:image/(?P<kind>[\w.+-]+)?[^,]*,", re.ASCII)
+
+
+def file_name(product: Product) -> str | None:
+    """Return ``quicklook`` with the suffix that its link says, ``.jpg`` where it says none; None without a link."""
+    if not product.quicklook:
+        return None
+    if inline(product.quicklook) is not None:
+        return "quicklook.png" if product.quicklook.partition(",")[2].startswith("iVBOR") else "quicklook.jpg"
+    suffix = product.quicklook.partition("?")[0].rpartition("/")[2].rpartition(".")[2].lower()
+    return f"quicklook.{suffix if suffix in SUFFIXES else 'jpg'}"
+
+
+def inline(quicklook: str) -> bytes | None:
+    """Return the picture that the result itself holds as base64 text, or None where `quicklook` is a link."""
+    if "://" in quicklook[:16]:
+        return None
+    with contextlib.suppress(binascii.Error, ValueError):
+        return base64.b64decode(DATA_URI.sub("", quicklook), validate=True)
+    return None
+
+
+class Quicklooks:
+    """Fetches quicklooks and keeps them in the cache's records."""
+
+    def __init__(self, cache: Cache, client_of: Callable[[Product], Client]) -> None:
+        self._cache = cache
+        self._client_of = client_of
+        self._workers = ThreadPoolExecutor(4, thread_name_prefix="quicklook")
+        self._under_way: dict[tuple[str, str], Future[bytes]] = {}
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Start no further one."""
+        self._workers.shutdown(wait=False, cancel_futures=True)
+
+    def known(self, product: Product) -> bytes | None:
+        """Return a quicklook that needs no request, or None."""
+        picture = inline(product.quicklook or "")
+        return self._cache.records.quicklook(product) if picture is None else picture
+
+    def fetch(self, product: Product, caller: Caller) -> bytes:
+        """Return the quicklook, asking the provider for it; one request however many ask."""
+        with self._lock:
+            future = self._under_way.get(product.key)
+            if future is None:
+                future = self._workers.submit(self._fetch, product)
+                self._under_way[product.key] = future
+        while not future.done():
+            caller.check()
+            with contextlib.suppress(TimeoutError):
+                future.exception(timeout=POLL)
+        with self._lock:
+            self._under_way.pop(product.key, None)
+        return future.result()
+
+    def _fetch(self, product: Product) -> bytes:
+        link = product.quicklook or ""
+        if not link.startswith(("http://", "https://")):
+            raise NotSupported(f"the quicklook of {product.title} has a link that this version of eofs cannot follow")
+        for _ in range(TRIES):
+            try:
+                picture = self._ask(self._client_of(product), link)
+                self._cache.records.note_quicklook(product, picture)
+                return picture
+            except PassingFault as fault:
+                error: EofsError = fault.error
+            except Staging:
+                error = NotReady(f"the quicklook of {product.title} is not ready; try again later")
+        raise error
+
+    @staticmethod
+    def _ask(client: Client, link: str) -> bytes:
+        with contextlib.closing(client.get(link)) as response:
+            picture = b""
+            for chunk in client.body(response):
+                picture += chunk
+                if len(picture) > LARGEST:
+                    raise ProviderFailed(f"{client.provider.name} sent a quicklook of more than {LARGEST >> 20} MB")
+            return picture

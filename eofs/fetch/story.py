@@ -1,0 +1,283 @@
+"""One product's story: ordered, waited for, brought, verified. Read `Story.run` from top to bottom.
+
+However many programs open the product, there is one story at a time in this process; the claim on the product's file
+makes it one among all processes that share the cache.
+
+Threads: a story runs in a thread of its own, since a wait is no work and must not take a worker away from a download.
+Other threads read `stage`, a value that is replaced as a whole, wait for `done`, and may call `prolong` and `cancel`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+from eofs import status, transfer
+from eofs.client import PassingFault, Staging, back_off, download_url
+from eofs.errors import Cancelled, Corrupt, EofsError, NotAllowed, NotReady
+from eofs.model import Order
+from eofs.status import Activity, StorageStatus
+
+if TYPE_CHECKING:
+    from eofs.blocks import PartialFile
+    from eofs.cache import Cache
+    from eofs.client import Client
+    from eofs.model import Product
+    from eofs.options import Options
+
+log = logging.getLogger(__name__)
+
+OTHER_PROCESS = 0.25  # seconds between two looks at whether another process has finished what we want
+
+
+class Clock(Protocol):
+    """Time, as the engine sees it; tests bring their own."""
+
+    def now(self) -> float:
+        """Return seconds since the epoch."""
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        """Return True as soon as `event` is set, False after `seconds`."""
+
+
+class WallClock:
+    """The real time."""
+
+    def now(self) -> float:
+        """Return seconds since the epoch."""
+        return time.time()
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        """Return True as soon as `event` is set, False after `seconds`."""
+        return event.wait(seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """How far a story is; times are seconds since the epoch."""
+
+    storage: StorageStatus
+    activity: Activity = Activity.IDLE
+    note: str = ""
+    next_check: float | None = None
+    order: Order | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every story needs: where bytes go, whom to ask, what the user allows, and what time it is."""
+
+    cache: Cache
+    client: Client
+    options: Options
+    order_slots: threading.Semaphore
+    clock: Clock
+
+
+class Story:
+    """One attempt at bringing a product into the cache, from the first question to the verified file."""
+
+    def __init__(self, product: Product, around: Surroundings, stage: Stage, deadline: float) -> None:
+        self.product = product
+        self.stage = stage
+        self.deadline = deadline
+        self.file: PartialFile | None = None
+        self.failure: EofsError | None = None
+        self.done = threading.Event()
+        self._around = around
+        self._stop = threading.Event()
+        self._has_order_slot = False
+
+    # -- what others may ask of it -----------------------------------------------------------------------------------
+
+    def prolong(self, deadline: float) -> None:
+        """Go on trying at least until `deadline`: somebody else has begun to wait."""
+        self.deadline = max(self.deadline, deadline)
+
+    def cancel(self) -> None:
+        """Stop as soon as possible; what has arrived stays, an order stays placed."""
+        self._stop.set()
+
+    # -- the story ---------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Bring the product. Never raises: how it ended is in `failure`, None for well."""
+        with contextlib.ExitStack() as at_the_end:
+            at_the_end.callback(self.done.set)
+            at_the_end.callback(self._give_order_slot_back)
+            try:
+                self._bring()
+                self.stage = Stage(self.stage.storage, status.move(self.stage.activity, Activity.IDLE))
+            except NotReady as error:
+                self._end(error, Activity.IDLE)  # the order stays placed; the next open goes on waiting
+            except EofsError as error:
+                self._end(error, Activity.FAILED)
+            except Exception as error:
+                log.exception("%s: a fault in eofs", self.product.title)
+                self._end(EofsError(f"a fault in eofs ({type(error).__name__}); its log says more"), Activity.FAILED)
+
+    def _bring(self) -> None:
+        file = self._claim()
+        if file.whole:
+            return
+        client, product = self._around.client, self.product
+        url = download_url(product, client.provider)
+        client.must_have_credentials(url)
+        self._around.cache.must_fit(product.size)
+        for last_try in (False, True):
+            self._ask_until_it_has_come(file, url)
+            try:
+                transfer.verify(file, product)
+                break
+            except Corrupt as error:
+                file.restart()
+                if last_try:
+                    raise
+                log.warning("%s; it is fetched afresh", error)
+        self._around.cache.records.note_order(product, None)
+        self._around.cache.finish(file)
+        log.info("%s is complete, %s bytes", product.title, f"{file.size:,}")
+
+    def _claim(self) -> PartialFile:
+        """Open the product's file: whole, or to be filled by us alone; waits while another process fills it."""
+        cache = self._around.cache
+        while True:
+            file = cache.open(cache.archive(self.product))
+            if file:
+                self.file = file
+                return file
+            if self._around.clock.now() >= self.deadline:
+                raise NotReady(f"another eofs process is still bringing {self.product.title}; open it again later")
+            self._move(Activity.WAITING, note="another eofs process is bringing it")
+            self._sleep(OTHER_PROCESS)
+
+    def _ask_until_it_has_come(self, file: PartialFile, url: str) -> None:
+        """Ask for the bytes: this orders the product, tells whether it is there, and brings it (PEPS' protocol)."""
+        tries, client = 0, self._around.client
+        if self.stage.storage is not StorageStatus.ONLINE:
+            self._order()
+        while True:
+            here = file.reaches(0)
+            try:
+                with client.connection(self._check):
+                    self._receive(file, url, here)
+                return
+            except Staging as answer:
+                tries = 0
+                self._wait_for_staging(str(answer))
+            except PassingFault as fault:
+                tries = 1 if file.reaches(0) > here else tries + 1
+                self._wait_after(fault, tries)
+
+    def _receive(self, file: PartialFile, url: str, here: int) -> None:
+        client = self._around.client
+        whole = file.size is not None and here == file.size
+        if whole:  # all had come when the program ended; only the verification is missing
+            return
+        with contextlib.closing(client.get(url, start=here, validator=file.validator)) as response:
+            self._move(Activity.DOWNLOADING, storage=StorageStatus.ONLINE)
+            self._around.cache.records.note_storage(self.product, StorageStatus.ONLINE)
+            self._give_order_slot_back()
+            transfer.receive(file, self._around.cache, client, response, self._check)
+
+    # -- ordering and waiting ----------------------------------------------------------------------------------------
+
+    def _order(self) -> None:
+        """Be allowed to order: the user wants it, and not too many orders are under way."""
+        if self._around.options.order == "never" and not self.stage.order:
+            raise NotAllowed(f"{self.product.title} is {self.stage.storage.value}, and order=never forbids to order it")
+        self._take_order_slot()
+        self._move(Activity.WAITING if self.stage.order else Activity.ORDERING)
+
+    def _wait_for_staging(self, answer: str) -> None:
+        """The provider is bringing it from tape: note the order, and sleep until the next check."""
+        options, now = self._around.options, self._around.clock.now()
+        placed = self.stage.order.placed if self.stage.order else now
+        order = Order(placed=placed, id=self.stage.order.id if self.stage.order else None, answer=answer)
+        self._around.cache.records.note_order(self.product, order)
+        if not self._has_order_slot:  # said to be ONLINE, and is not
+            if self._around.options.order == "never":
+                raise NotAllowed(f"{self.product.title} is not ONLINE, and order=never forbids to wait for an order")
+            self._take_order_slot()
+        pause = min(60 * options.wait, max(0.0, self.deadline - now))
+        self._move(Activity.WAITING, storage=StorageStatus.STAGING, next_check=now + pause, order=order)
+        if now >= self.deadline:
+            raise NotReady(
+                f"{self.product.title} is still on its way from tape; the order stays placed: open it again later"
+            )
+        self._sleep(pause)
+
+    def _wait_after(self, fault: PassingFault, tries: int) -> None:
+        """Sleep before another try, or give up: too many tries, or throttled beyond the deadline."""
+        provider, now = self._around.client.provider, self._around.clock.now()
+        pause = back_off(tries, provider.retry_delay, fault.retry_after)
+        throttled = isinstance(fault.error, NotReady)
+        if now + pause > self.deadline if throttled else tries > provider.retries:
+            raise fault.error
+        log.warning("%s: %s (try %d, next in %.1f s)", self.product.title, fault.error, tries, pause)
+        self.stage = replace(self.stage, note=f"{fault.error}", next_check=now + pause)
+        self._sleep(pause)
+
+    def _take_order_slot(self) -> None:
+        limit = self._around.options.max_orders
+        if not self._has_order_slot and not self._around.order_slots.acquire(blocking=False):
+            self._move(Activity.WAITING, note=f"waits its turn: {limit} orders are under way (max_orders)")
+            while not self._around.order_slots.acquire(blocking=False):
+                if self._around.clock.now() >= self.deadline:
+                    raise NotReady(f"{limit} orders are under way, and its turn did not come; open it again later")
+                self._sleep(0.1)
+        self._has_order_slot = True
+
+    def _give_order_slot_back(self) -> None:
+        if self._has_order_slot:
+            self._has_order_slot = False
+            self._around.order_slots.release()
+
+    # -- small steps -------------------------------------------------------------------------------------------------
+
+    def _move(
+        self,
+        activity: Activity,
+        *,
+        storage: StorageStatus | None = None,
+        note: str = "",
+        next_check: float | None = None,
+        order: Order | None = None,
+    ) -> None:
+        now = self.stage
+        if activity is not now.activity or storage not in {None, now.storage}:
+            log.info("%s: %s%s", self.product.title, activity.value, f", {storage.value}" if storage else "")
+        self.stage = Stage(
+            storage=status.move(now.storage, storage) if storage else now.storage,
+            activity=status.move(now.activity, activity),
+            note=note,
+            next_check=next_check,
+            order=order or now.order,
+        )
+
+    def _end(self, error: EofsError, activity: Activity) -> None:
+        self.failure = error
+        log.log(logging.INFO if isinstance(error, Cancelled) else logging.WARNING, "%s: %s", self.product.title, error)
+        self._move(activity)
+        if self.file:
+            self.file.fail(error)
+
+    def _check(self) -> None:
+        if self._stop.is_set():
+            raise Cancelled(f"{self.product.title} was stopped; what has arrived is kept")
+
+    def _sleep(self, seconds: float) -> None:
+        self._check()
+        self._around.clock.wait(self._stop, seconds)
+        self._check()
+
+
+def begin_stage(product: Product, cache: Cache) -> Stage:
+    """Return where a product stands before anything is done: the provider's last word, else what the result says."""
+    order = cache.records.order(product)
+    known = StorageStatus.STAGING if order else cache.records.storage(product)
+    return Stage(known or product.status, order=order)

@@ -1,0 +1,148 @@
+"""The nouns of the field: products, their providers, orders and archive members. Values only; nothing acts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from eofs.status import StorageStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Checksum:
+    """What a provider says of the bytes: an algorithm of `hashlib` and the digest in lower-case hex."""
+
+    algorithm: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """One file of a product that comes as loose files (STAC)."""
+
+    key: str
+    href: str
+    size: int | None = None
+    checksum: Checksum | None = None
+    roles: tuple[str, ...] = ()
+    media_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """One feature of a search result, whatever dialect it was written in.
+
+    Attributes:
+        id: the feature's own id.
+        uid: the provider's id of the product; equals `id` where the result names no other.
+        title: the product's name, never empty.
+        provider: the provider's name in lower case; a host name where the result names no provider.
+        status: the storage status when the search was made.
+        location: the download link as the result holds it (``https://``, ``s3://``, ``%(base_uri)s/…``), or None.
+        quicklook: a link, or the picture itself in base64 text, or None.
+        size: bytes of the archive, where known.
+        start: acquisition start, with time zone.
+        cloud_cover: percent.
+        feature: the feature's own JSON text in UTF-8, as the result holds it.
+        assets: the loose files that the product is made of; empty for an archive.
+    """
+
+    id: str
+    uid: str
+    title: str
+    provider: str
+    status: StorageStatus
+    location: str | None
+    quicklook: str | None
+    size: int | None
+    checksum: Checksum | None
+    collection: str | None
+    start: datetime | None
+    cloud_cover: float | None
+    feature: bytes
+    assets: tuple[Asset, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Return what the product is known by in the cache, whichever result it came from."""
+        return self.provider, self.uid
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """How to talk to one provider: a built-in file of ``eofs/providers`` under the user's configuration.
+
+    Attributes:
+        hosts: hosts (with ``:port`` where it is not the scheme's own) that belong to the provider; a leading dot
+            stands for every host below it. Credentials go to these and to nothing else.
+        insecure_hosts: those of `hosts` that may be spoken to in plain http.
+        auth: a row of `eofs.auth.KINDS`.
+        credentials: what that row wants, by name; never shown.
+        credentials_from: where the credentials were found, for the user to read (``~/.config/eodag/eodag.yml``).
+        dl_url_params: added to the query of every download link.
+        order: how a product is ordered; ``get`` means that asking for the download is the order.
+        max_connections: at a time, at most.
+        auth_error_codes: HTTP statuses that mean "log in".
+        retries: further tries after a failure that can pass.
+        retry_delay: seconds before the first of them; doubled each time.
+        closed: a sentence on what became of a service that has ended, or None.
+    """
+
+    name: str
+    title: str = ""
+    hosts: tuple[str, ...] = ()
+    insecure_hosts: tuple[str, ...] = ()
+    base_uri: str | None = None
+    auth: str = "none"
+    credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
+    credentials_from: str | None = None
+    dl_url_params: Mapping[str, str] = field(default_factory=dict)
+    order: str = "get"
+    max_connections: int = 4
+    auth_error_codes: frozenset[int] = frozenset({401, 403})
+    ssl_verify: bool = True
+    extract: bool = True
+    retries: int = 4
+    retry_delay: float = 1.0
+    closed: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An order that has been placed; kept on disk, so that a restart goes on waiting.
+
+    `placed` is in seconds since the epoch; `answer` is the provider's last word on it.
+    """
+
+    placed: float
+    id: str | None = None
+    answer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One file inside an archive.
+
+    Attributes:
+        path: the cleaned path, ``/`` between its parts; never absolute, never with ``..``.
+        size: bytes when unpacked.
+        mtime: nanoseconds since the epoch.
+        offset: where the member's header (zip) or data (bare file) begins in the archive.
+        packed: bytes inside the archive.
+        method: ``stored``, ``deflated``, or the name of a compression that cannot be read.
+        crc: CRC-32 of the unpacked bytes, or None where the format has none.
+        encrypted: the member needs a password.
+    """
+
+    path: str
+    size: int
+    mtime: int
+    offset: int
+    packed: int
+    method: str = "stored"
+    crc: int | None = None
+    encrypted: bool = False

@@ -1,0 +1,116 @@
+"""What the mount is made of, free of FUSE: directories, files, texts; and who asks for them.
+
+A node is a value that knows how to answer; only a `Directory` marked lazy and a `File` may make their caller wait.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+def _nothing() -> None:
+    """Never interrupt."""
+
+
+def _nameless() -> str:
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The program that asks, as far as a wait has to know it.
+
+    Attributes:
+        check: called about ten times a second while the program waits; raises `eofs.errors.Interrupted` or
+            `Cancelled` when the wait has to end.
+        program: returns the process name; asked for only when it matters, since finding it out costs.
+        patient: False for a program that asked not to be kept waiting (O_NONBLOCK).
+    """
+
+    check: Callable[[], None] = _nothing
+    program: Callable[[], str] = _nameless
+    patient: bool = True
+
+
+NOBODY = Caller()
+"""A caller that is never interrupted and has no name: eofs itself."""
+
+
+class Reader(Protocol):
+    """An open file."""
+
+    def read(self, offset: int, size: int, caller: Caller) -> bytes:
+        """Return up to `size` bytes from `offset`, fewer only at the end; may wait for bytes under way."""
+
+    def close(self) -> None:
+        """Let go of what the open file holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A reader of bytes in memory."""
+
+    content: bytes
+
+    def read(self, offset: int, size: int, caller: Caller) -> bytes:  # noqa: ARG002 - bytes in memory never wait
+        """Return up to `size` bytes from `offset`."""
+        return self.content[offset : offset + size]
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """A directory.
+
+    Attributes:
+        ino: inode number.
+        mtime: nanoseconds since the epoch.
+        children: the nodes by name; may wait only where `lazy`.
+        lazy: looking inside costs: an order, a wait, a download.
+        attributes: extended attributes (``user.…``) and their values, or None where there are none.
+    """
+
+    ino: int
+    mtime: int
+    children: Callable[[Caller], Mapping[str, Node]]
+    lazy: bool = False
+    attributes: Callable[[], Mapping[str, bytes]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A file whose content is made when it is opened and may differ each time; never waits, never cached."""
+
+    ino: int
+    mtime: int
+    content: Callable[[], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file that never changes once it is known.
+
+    `size` returns bytes; it and `open` may wait.
+    """
+
+    ino: int
+    mtime: int
+    size: Callable[[Caller], int]
+    open: Callable[[Caller], Reader]
+
+
+Node = Directory | Text | File
+
+
+def inode(*path: str) -> int:
+    """Return the inode number of a path: the same in every mount, practically never the same for two paths."""
+    digest = hashlib.blake2b("/".join(path).encode("utf-8", "surrogateescape"), digest_size=8).digest()
+    # 0 means "none" to some programs, 1 is the root's; the top bit would be a negative number to others.
+    return int.from_bytes(digest, "big") >> 1 | 2

@@ -1,0 +1,147 @@
+"""Filling a file of the cache from a provider's reply, and making sure that what has come is right."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import logging
+import zlib
+from typing import TYPE_CHECKING
+
+from eofs import archive, client
+from eofs.blocks import View
+from eofs.errors import CacheFull, Corrupt, EofsError, ProviderFailed, Unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import requests
+
+    from eofs.archive import Decoder, Source
+    from eofs.blocks import PartialFile
+    from eofs.cache import Cache
+    from eofs.client import Client, Reply
+    from eofs.model import Member, Product
+
+log = logging.getLogger(__name__)
+
+STEP = 1 << 20  # bytes read at a time when a file is verified or inflated
+GROWTH = 16 << 20  # bytes between two looks at the budget while a file of unknown size grows
+
+
+def receive(
+    file: PartialFile, cache: Cache, sender: Client, response: requests.Response, check: Callable[[], None]
+) -> None:
+    """Take the body of one reply into the file, each byte readable as soon as it is there.
+
+    Raises:
+        PassingFault: the reply broke off; what has come stays, and the next try goes on behind it.
+        CacheFull: no room for it.
+    """
+    head = client.reply(response)
+    _begin(file, cache, head)
+    offset = head.start
+    try:
+        for chunk in sender.body(response):
+            check()
+            if head.size is None and offset // GROWTH != (offset + len(chunk)) // GROWTH:
+                with cache.room(file.path, offset + len(chunk) + GROWTH):
+                    pass
+            file.write(offset, chunk)
+            offset += len(chunk)
+    except OSError as error:
+        raise full(error, cache) from error
+    if head.size is not None and offset < head.size:
+        broken = Unreachable(f"{sender.provider.name} broke off after {offset:,} of {head.size:,} bytes; try again")
+        raise client.PassingFault(broken)
+
+
+def _begin(file: PartialFile, cache: Cache, head: Reply) -> None:
+    """Make the file ready for a reply: nothing of another version of the bytes is kept beside it."""
+    here = file.reaches(0)
+    if head.start:
+        if head.start != here or (file.size is not None and head.size not in {None, file.size}):
+            file.restart()
+            raise client.PassingFault(ProviderFailed("the provider answered with another range than was asked for"))
+    elif here and (file.validator is None or head.validator != file.validator):
+        file.restart()
+    size = head.size if head.size is not None else file.size if head.start else None
+    try:
+        with cache.room(file.path, size or here):
+            file.begin(size, head.validator or file.validator)
+    except OSError as error:
+        raise full(error, cache) from error
+
+
+def full(error: OSError, cache: Cache) -> EofsError:
+    """Return what it means that a file of the cache could not be written."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        return CacheFull(f"the disk of the cache ({cache.directory}) is full; free some space")
+    return CacheFull(f"the cache ({cache.directory}) cannot be written: {error.strerror}")
+
+
+def verify(file: PartialFile, product: Product) -> None:
+    """Make sure that all of a product has come as the provider holds it.
+
+    Where the provider gives a checksum, that decides. Where it gives none, every member of the archive has to have
+    the CRC that the archive says.
+
+    Raises:
+        Corrupt: the bytes are wrong.
+    """
+    size = file.size if file.size is not None else file.reaches(0)
+    if product.checksum and product.checksum.algorithm in hashlib.algorithms_available:
+        digest = hashlib.new(product.checksum.algorithm, usedforsecurity=False)
+        for data in _steps(View(file), 0, size):
+            digest.update(data)
+        if digest.hexdigest() != product.checksum.digest:
+            raise Corrupt(
+                f"{product.title} came from {product.provider} with another {product.checksum.algorithm.upper()} "
+                "than the search result says; it was fetched twice: search again, or tell the provider"
+            )
+        return
+    if product.size is not None and product.size != size:
+        log.warning("%s: %s says %s bytes, and sent %s", product.title, product.provider, product.size, size)
+    view = View(file)
+    listing = archive.list_members(view, product.title)
+    for member in listing.members:
+        if member.crc is not None and not member.encrypted and member.method in {"stored", *archive.DECODERS}:
+            for _ in unpack(view, listing.format, member):
+                pass
+
+
+def unpack(source: Source, format_name: str, member: Member) -> Iterator[bytes]:
+    """Yield the unpacked bytes of an archive member, at most `STEP` at a time, reading the archive in order.
+
+    Raises:
+        Corrupt: size or CRC are not what the archive says, or the compressed bytes are damaged.
+    """
+    start = archive.data_offset(source, format_name, member)
+    packed = _steps(source, start, start + member.packed)
+    crc, size = 0, 0
+    try:
+        for data in packed if member.method == "stored" else _decode(packed, archive.DECODERS[member.method]()):
+            crc, size = zlib.crc32(data, crc), size + len(data)
+            if size > member.size:
+                break
+            yield data
+    except zlib.error as error:
+        raise Corrupt(f"{member.path} is damaged inside its archive") from error
+    if size != member.size or (member.crc is not None and crc != member.crc):
+        raise Corrupt(f"{member.path} does not have the size and CRC that its archive says")
+
+
+def _decode(packed: Iterator[bytes], decoder: Decoder) -> Iterator[bytes]:
+    for piece in packed:
+        left = piece
+        while left and not decoder.eof:
+            yield decoder.decompress(left, STEP)
+            left = decoder.unconsumed_tail
+    # What deflate still holds back when its input has ended comes out without more of it.
+    while data := decoder.decompress(b"", STEP):
+        yield data
+
+
+def _steps(source: Source, start: int, stop: int) -> Iterator[bytes]:
+    for offset in range(start, stop, STEP):
+        yield source.read(offset, min(STEP, stop - offset))
