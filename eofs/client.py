@@ -153,6 +153,9 @@ class Client:
             url = urljoin(url, response.headers["Location"])
         else:
             raise ProviderFailed(f"{self.provider.name} redirects without end; try again later")
+        if start and response.status_code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            response.close()  # what we have is longer than what is there now: from the beginning, then
+            return self.get(url)
         try:
             judge(response, self.provider, url)
         except BaseException:
@@ -282,7 +285,7 @@ def back_off(tries: int, delay: float, asked: float | None, *, chance: Callable[
 
     What the provider asks for is the least; it is never waited for less.
     """
-    own = min(delay * 2 ** (tries - 1), LONGEST_BACK_OFF) * (0.5 + chance() / 2)
+    own = min(delay * 2.0 ** (tries - 1), LONGEST_BACK_OFF) * (0.5 + chance() / 2)
     return max(own, asked or 0.0)
 
 

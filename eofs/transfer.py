@@ -60,9 +60,9 @@ def _begin(file: PartialFile, cache: Cache, head: Reply) -> None:
     """Make the file ready for a reply: nothing of another version of the bytes is kept beside it."""
     here = file.reaches(0)
     if head.start:
-        if head.start != here or (file.size is not None and head.size not in {None, file.size}):
+        if head.start != here or head.size not in {None, file.size} or _differ(head.validator, file.validator):
             file.restart()
-            raise client.PassingFault(ProviderFailed("the provider answered with another range than was asked for"))
+            raise client.PassingFault(ProviderFailed("the provider answered with other bytes than were asked for"))
     elif here and (file.validator is None or head.validator != file.validator):
         file.restart()
     size = head.size if head.size is not None else file.size if head.start else None
@@ -71,6 +71,11 @@ def _begin(file: PartialFile, cache: Cache, head: Reply) -> None:
             file.begin(size, head.validator or file.validator)
     except OSError as error:
         raise full(error, cache) from error
+
+
+def _differ(one: str | None, other: str | None) -> bool:
+    """Tell whether two validators say that the bytes have changed; an ETag and a date cannot be compared."""
+    return one is not None and other is not None and one != other and one.startswith('"') == other.startswith('"')
 
 
 def full(error: OSError, cache: Cache) -> EofsError:

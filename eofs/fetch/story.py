@@ -157,11 +157,13 @@ class Story:
 
     def _ask_until_it_has_come(self, file: PartialFile, url: str) -> None:
         """Ask for the bytes: this orders the product, tells whether it is there, and brings it (PEPS' protocol)."""
-        tries, client = 0, self._around.client
+        tries, furthest, client = 0, 0, self._around.client
         if self.stage.storage is not StorageStatus.ONLINE:
             self._order()
         while True:
-            here = file.reaches(0)
+            # Without a size, nothing would tell that what goes on is the same file.
+            here = file.reaches(0) if file.size is not None else 0
+            furthest = max(furthest, here)
             try:
                 with client.connection(self._check):
                     self._receive(file, url, here)
@@ -170,7 +172,7 @@ class Story:
                 tries = 0
                 self._wait_for_staging(str(answer))
             except PassingFault as fault:
-                tries = 1 if file.reaches(0) > here else tries + 1
+                tries = 1 if file.reaches(0) > furthest else tries + 1
                 self._wait_after(fault, tries)
 
     def _receive(self, file: PartialFile, url: str, here: int) -> None:
@@ -249,7 +251,7 @@ class Story:
         order: Order | None = None,
     ) -> None:
         now = self.stage
-        if activity is not now.activity or storage not in {None, now.storage}:
+        if activity not in {now.activity, Activity.FAILED} or storage not in {None, now.storage}:
             log.info("%s: %s%s", self.product.title, activity.value, f", {storage.value}" if storage else "")
         self.stage = Stage(
             storage=status.move(now.storage, storage) if storage else now.storage,
