@@ -1,6 +1,6 @@
 # The one list of commands. Each is a short script in scripts/, which first installs what is missing.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test coverage check format clean
+.PHONY: help install demo test coverage benchmark check format clean
 
 help:      ## list these commands
 	@sed -n 's/^\([a-z]*\): *## /  make \1\t/p' Makefile | expand -t 18
@@ -17,6 +17,9 @@ test:      ## run the tests; ARGS go to pytest (make test ARGS='-k unmount')
 
 coverage:  ## run the tests and list the lines that none of them reaches
 	@scripts/coverage $(ARGS)
+
+benchmark: ## measure beside the peers; ARGS="--only window", "--quick", "--list"
+	@scripts/benchmark $(ARGS)
 
 check:     ## lint, formatting, types
 	@scripts/check

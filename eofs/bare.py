@@ -6,7 +6,9 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from eofs import archive
 from eofs.archive import Listing
+from eofs.archive.listing import clean
 from eofs.model import Member
 
 if TYPE_CHECKING:
@@ -30,12 +32,18 @@ _KINDS = (  # first bytes, usual suffix
     (b"PK\x03\x04", ".zip"),
     (b"PK\x05\x06", ".zip"),
 )
-_ARCHIVES = {".zip"}
+_WRAPPINGS = {"gzip": ".gz", "bzip2": ".bz2", "xz": ".xz", "zstd": ".zst"}
+_WRAPPED = {*_WRAPPINGS.values(), ".tgz", ".tbz", ".tbz2", ".txz", ".tzst"}
+_ARCHIVES = {".zip", ".tar", *_WRAPPINGS.values()}
 _SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,5}$")
 
 
 def suffix(head: bytes) -> str:
     """Return the usual suffix of files that begin so; empty where that says nothing."""
+    if wrapping := archive.wrapping(head):
+        return _WRAPPINGS[wrapping]
+    if head[257:262] == b"ustar":
+        return ".tar"
     return next((suffix for first, suffix in _KINDS if head.startswith(first)), "")
 
 
@@ -45,12 +53,26 @@ def is_bare(head: bytes) -> bool:
 
 
 def file_name(product: Product, head: bytes) -> str:
-    """Return what the product is called as one file: by its title, its link, or its kind, whichever has a suffix."""
+    """Return what the product is called as one file: by its title, its link, or its kind, whichever has a suffix.
+
+    What is called ``.gz`` and does not begin so has been unwrapped, and is called so no more.
+    """
     last = unquote(urlsplit(product.location or "").path).rpartition("/")[2]
     for name in (product.title, last):
-        if _SUFFIX.search(name) and "/" not in name and not name.upper().endswith((".SAFE", ".SEN3")):
-            return name
-    return product.title + suffix(head)
+        if _SUFFIX.search(name) and not name.upper().endswith((".SAFE", ".SEN3")):
+            return _one_name(_unwrapped(name, head))
+    return _one_name(product.title + suffix(head))
+
+
+def _unwrapped(name: str, head: bytes) -> str:
+    stem, dot, last = name.rpartition(".")
+    if (dot + last).lower() not in _WRAPPED or archive.wrapping(head):
+        return name
+    return stem if _SUFFIX.search(stem) else stem + suffix(head)
+
+
+def _one_name(name: str) -> str:
+    return clean(re.sub(r"[/\\]", "_", name)) or "_"
 
 
 def as_it_is(source: Source, name: str) -> Listing:

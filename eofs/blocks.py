@@ -22,6 +22,8 @@ from __future__ import annotations
 
 import bisect
 import json
+import logging
+import operator
 import os
 import threading
 from dataclasses import dataclass
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
     from eofs.errors import EofsError
     from eofs.nodes import Caller
+
+log = logging.getLogger(__name__)
 
 POLL = 0.1  # seconds between two looks at whether a waiting program was interrupted
 SYNC_EVERY = 64 << 20  # bytes between two fsyncs of a file under way: what a power cut may cost
@@ -104,7 +108,7 @@ class PartialFile:
         self._fd = fd
         self._extents = Extents()
         self._synced = Extents()
-        self._unsaved = self._unsynced = 0
+        self._unsaved = self._unsynced = self._restarts = 0
         self._failure: EofsError | None = None
         self._news = threading.Condition()
         if whole:
@@ -154,10 +158,13 @@ class PartialFile:
 
     def read(self, offset: int, size: int, caller: Caller = NOBODY) -> bytes:
         """Return up to `size` bytes from `offset`, fewer only at the end of the file; waits until they are here."""
-        if not self.whole:
+        while not self.whole:
+            restarts = self._restarts
             stop = min(offset + size, self.wait_size(caller))
             self.wait(offset, stop, caller)
-            size = max(0, stop - offset)
+            data = os.pread(self._fd, max(0, stop - offset), offset)
+            if restarts == self._restarts:  # else what was waited for may have been gone when it was read
+                return data
         return os.pread(self._fd, size, offset)
 
     # -- the one that fills ----------------------------------------------------------------------------------------
@@ -202,9 +209,9 @@ class PartialFile:
             "written": written,
             "synced": list(self._synced),
         }
-        fresh = self._map.with_suffix(".map~")
+        fresh = map_of(self.path).with_suffix(".map~")
         fresh.write_text(json.dumps(note), encoding="utf-8")
-        fresh.replace(self._map)
+        fresh.replace(map_of(self.path))
 
     def finish(self, share: Callable[[int], None]) -> None:
         """Give the file, all of which is here and right, its final name; readers go on as they are.
@@ -214,9 +221,9 @@ class PartialFile:
         if self.size is None:
             self.begin(self.reaches(0), self.validator)
         os.fsync(self._fd)
+        part_of(self.path).replace(self.path)
         share(self._fd)
-        self._part.replace(self.path)
-        self._map.unlink(missing_ok=True)
+        map_of(self.path).unlink(missing_ok=True)
         directory = os.open(self.path.parent, os.O_RDONLY)
         try:
             os.fsync(directory)
@@ -228,7 +235,9 @@ class PartialFile:
         """Forget all that has arrived."""
         with self._news:
             self._extents, self._synced, self.size, self.validator = Extents(), Extents(), None, None
-        self._map.unlink(missing_ok=True)
+            self._unsaved = self._unsynced = 0
+            self._restarts += 1
+        map_of(self.path).unlink(missing_ok=True)
         os.ftruncate(self._fd, 0)
 
     def fail(self, failure: EofsError) -> None:
@@ -239,28 +248,31 @@ class PartialFile:
 
     # -- life ------------------------------------------------------------------------------------------------------
 
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return self._fd
+
     def close(self) -> None:
         """Close the descriptor, and with it give up the lock; what has arrived is on the map."""
-        if not self.whole and self._unsaved:
-            self.save(sync=False)
-        os.close(self._fd)
-
-    @property
-    def _part(self) -> Path:
-        return part_of(self.path)
-
-    @property
-    def _map(self) -> Path:
-        return map_of(self.path)
+        try:
+            if not self.whole and self._unsaved:
+                self.save(sync=False)
+        except OSError as error:  # a full disk; the map written before this one still holds
+            log.warning("what has arrived of %s could not be noted: %s", self.path, error.strerror)
+        finally:
+            os.close(self._fd)
 
     def _load(self) -> None:
         note = read_map(self.path)
         length = os.fstat(self._fd).st_size
-        for start, stop in note["ranges"]:
-            self._extents.add(start, min(stop, length))
-        self._synced = Extents(list(self._extents))
+        for extents, ranges in ((self._extents, note["ranges"]), (self._synced, note["synced"])):
+            for start, stop in ranges:
+                extents.add(start, min(stop, length))
+        self._unsynced = self._extents.total - self._synced.total
         if self._extents.total:
             self.size, self.validator = note["size"], note["validator"]
+        else:
+            map_of(self.path).unlink(missing_ok=True)  # it must not speak of the bytes that will come
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,19 +303,23 @@ def map_of(path: Path) -> Path:
 
 
 def read_map(path: Path) -> dict[str, Any]:
-    """Return what the map of a partly arrived file can be trusted with: ``ranges``, ``size``, ``validator``.
+    """Return what the map of a partly arrived file can be trusted with, by the names that it has in the map.
 
-    A map that is missing or damaged says that nothing has arrived.
+    ``ranges`` are those that are here. A map that is missing or damaged says that nothing has arrived.
     """
-    nothing: dict[str, Any] = {"ranges": [], "size": None, "validator": None}
     try:
         note = json.loads(map_of(path).read_text(encoding="utf-8"))
+        size = None if note["size"] is None else operator.index(note["size"])
+        written, synced = (_ranges(note[key], size) for key in ("written", "synced"))
         # Bytes that were only handed to the kernel are there as long as the machine has not been restarted.
-        ranges = note["written"] if note["boot"] and note["boot"] == _boot_id() else note["synced"]
-        return {
-            "ranges": [(int(start), int(stop)) for start, stop in ranges],
-            "size": note["size"],
-            "validator": note["validator"],
-        }
-    except (OSError, ValueError, KeyError, TypeError):
-        return nothing
+        ranges = written if note["boot"] and note["boot"] == _boot_id() else synced
+        return {"ranges": ranges, "synced": synced, "size": size, "validator": note["validator"]}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {"ranges": [], "synced": [], "size": None, "validator": None}
+
+
+def _ranges(pairs: Any, size: int | None) -> list[tuple[int, int]]:
+    ranges = [(operator.index(start), operator.index(stop)) for start, stop in pairs]
+    if any(not 0 <= start <= stop <= (stop if size is None else size) for start, stop in ranges):
+        raise ValueError("a range that lies outside of the file")
+    return ranges

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
-import http
+import http.client
 import random
+import ssl
 import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import requests
 import urllib3
@@ -79,21 +80,28 @@ def download_url(product: Product, provider: Provider) -> str:
     location = product.location or ""
     if provider.base_uri:
         location = location.replace("%(base_uri)s", provider.base_uri.rstrip("/"))
-    parts = urlsplit(location)
+    try:
+        parts = urlsplit(location)
+    except ValueError as error:
+        raise NotSupported(f"{product.title} cannot be fetched: its link cannot be read ({error})") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         what = f"its link ({parts.scheme}://…) is" if parts.scheme else "the search result names"
         how = "not served by this version of eofs" if parts.scheme or product.assets else "no download link for it"
         raise NotSupported(f"{product.title} cannot be fetched: {what} {how}")
-    query = dict(parse_qsl(parts.query, keep_blank_values=True)) | dict(provider.dl_url_params)
-    return urlunsplit(parts._replace(query=urlencode(query)))
+    added = provider.dl_url_params
+    if not added:  # a signed query has to stay as it is, to the letter
+        return location
+    query = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if name not in added]
+    return urlunsplit(parts._replace(query=urlencode([*query, *added.items()])))
 
 
 def plain(url: str | None) -> str | None:
-    """Return an address without what may be secret in it: user, password, query."""
-    if not url:
+    """Return an address without what may be secret in it: user, password, query; None where it cannot be read."""
+    try:
+        parts = urlsplit(url or "")
+    except ValueError:
         return None
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", "")) or None
 
 
 class Client:
@@ -109,6 +117,10 @@ class Client:
         self._session.trust_env = False
         self._session.verify = network.ca_bundle if provider.ssl_verify else False
         self._session.headers.update({"User-Agent": f"eofs/{__version__}", "Accept-Encoding": "identity"})
+
+    def close(self) -> None:
+        """Close the connections that nobody uses."""
+        self._session.close()
 
     @contextlib.contextmanager
     def connection(self, check: Callable[[], None]) -> Iterator[None]:
@@ -145,12 +157,12 @@ class Client:
         wanted = {"Range": f"bytes={start}-"} if start else {}
         if start and validator:
             wanted["If-Range"] = validator
-        for _ in range(MAX_REDIRECTS):
+        for _ in range(MAX_REDIRECTS + 1):
             response = self._send(url, wanted)
-            if not response.is_redirect:
+            if not response.next:
                 break
             response.close()
-            url = urljoin(url, response.headers["Location"])
+            url = response.next.url or ""
         else:
             raise ProviderFailed(f"{self.provider.name} redirects without end; try again later")
         if start and response.status_code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
@@ -182,7 +194,9 @@ class Client:
             PassingFault: the connection broke, or went silent, or ended before its time.
         """
         with self.faults(response.url):
-            yield from response.raw.stream(CHUNK, decode_content=True)
+            # Not `stream`, which gives nothing before it has a whole chunk.
+            while piece := response.raw.read1(CHUNK, decode_content=True):
+                yield piece
 
     @contextlib.contextmanager
     def faults(self, url: str) -> Iterator[None]:
@@ -191,11 +205,15 @@ class Client:
         try:
             yield
         except (requests.exceptions.SSLError, urllib3.exceptions.SSLError) as error:
-            raise Unreachable(f"the certificate of {host} ({name}) cannot be trusted: {_cause(error)}") from error
+            inner = _innermost(error)
+            if isinstance(inner, ssl.SSLEOFError | ssl.SSLZeroReturnError):  # it went away, which is no matter of trust
+                raise PassingFault(Unreachable(f"{host} ({name}) broke off the connection; try again")) from error
+            what = "certificate" if isinstance(inner, ssl.SSLCertVerificationError) else "TLS"
+            raise Unreachable(f"the {what} of {host} ({name}) cannot be trusted: {_cause(error)}") from error
         except (requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError) as error:
             silent = Stalled(f"{host} ({name}) sent nothing for {self._stall_timeout:g} s; try again later")
             raise PassingFault(silent) from error
-        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
+        except ValueError as error:  # also that of a redirect
             raise NotSupported(f"the link of the search result cannot be used: {plain(url)}") from error
         except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             broken = Unreachable(f"{host} ({name}) cannot be reached: {_cause(error)}; check the network, try again")
@@ -205,7 +223,7 @@ class Client:
 def judge(response: requests.Response, provider: Provider, url: str) -> None:
     """Return if the reply carries bytes; raise what it means otherwise (the table of replies in docs/SEMANTICS.md)."""
     status, name, host = response.status_code, provider.name, urlsplit(url).hostname
-    said = f"{status} {_phrase(status)}".strip()
+    said = f"{status} {http.client.responses.get(status, '')}".strip()
     empty = response.headers.get("Content-Length") == "0"
     if status == 202 or (status in {200, 204} and empty) or status == 204:
         raise Staging(said)
@@ -256,7 +274,7 @@ def reply(response: requests.Response) -> Reply:
         return Reply(start, size, validator)
     encoded = headers.get("Content-Encoding", "identity") != "identity"
     length = None if encoded else headers.get("Content-Length")
-    return Reply(0, int(length) if length and length.isdigit() else None, validator)
+    return Reply(0, int(length) if length and length.isdecimal() else None, validator)
 
 
 def _content_range(text: str) -> tuple[int, int | None]:
@@ -264,17 +282,17 @@ def _content_range(text: str) -> tuple[int, int | None]:
     unit, _, rest = text.partition(" ")
     span, _, whole = rest.partition("/")
     first, _, _ = span.partition("-")
-    if unit != "bytes" or not first.isdigit():
+    if unit != "bytes" or not first.isdecimal():
         raise PassingFault(ProviderFailed(f"the provider answered a range with {text!r}; try again later"))
-    return int(first), int(whole) if whole.isdigit() else None
+    return int(first), int(whole) if whole.isdecimal() else None
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds that ``Retry-After`` asks for, whether it names them or a date; None where it does not."""
     text = headers.get("Retry-After", "").strip()
-    if text.isdigit():
+    if text.isdecimal():
         return float(text)
-    with contextlib.suppress(ValueError, TypeError):
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
         seconds: float = email.utils.parsedate_to_datetime(text).timestamp() - time.time()
         return max(0.0, seconds)
     return None
@@ -285,24 +303,21 @@ def back_off(tries: int, delay: float, asked: float | None, *, chance: Callable[
 
     What the provider asks for is the least; it is never waited for less.
     """
-    own = min(delay * 2.0 ** (tries - 1), LONGEST_BACK_OFF) * (0.5 + chance() / 2)
+    own = min(delay * 2.0 ** min(tries - 1, 99), LONGEST_BACK_OFF) * (0.5 + chance() / 2)
     return max(own, asked or 0.0)
 
 
-def _phrase(status: int) -> str:
-    try:
-        return http.HTTPStatus(status).phrase
-    except ValueError:
-        return ""
+def _innermost(error: BaseException) -> BaseException:
+    while True:
+        inner = getattr(error, "reason", None) or error.__cause__ or error.__context__
+        if not isinstance(inner, BaseException):
+            return error
+        error = inner
 
 
 def _cause(error: BaseException) -> str:
     """Return the innermost reason of an error of requests in a few words, without the address, which may be secret."""
-    while True:
-        inner = getattr(error, "reason", None) or error.__cause__ or error.__context__
-        if not isinstance(inner, BaseException):
-            break
-        error = inner
+    error = _innermost(error)
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     if isinstance(error, urllib3.exceptions.NameResolutionError):

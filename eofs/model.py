@@ -131,11 +131,13 @@ class Member:
         path: the cleaned path, ``/`` between its parts; never absolute, never with ``..``.
         size: bytes when unpacked.
         mtime: nanoseconds since the epoch.
-        offset: where the member's header (zip) or data (bare file) begins in the archive.
+        offset: where the member's header (zip) or data (tar, bare file) begins in the archive.
         packed: bytes inside the archive.
-        method: ``stored``, ``deflated``, or the name of a compression that cannot be read.
+        method: ``stored``, a row of `eofs.archive.DECODERS`, or the name of a compression that cannot be read.
         crc: CRC-32 of the unpacked bytes, or None where the format has none.
         encrypted: the member needs a password.
+        link: where it leads if it is a symbolic link; relative to its own directory. None for a file.
+        same_as: the path of the member that it is a hard link to, or None.
     """
 
     path: str
@@ -146,3 +148,5 @@ class Member:
     method: str = "stored"
     crc: int | None = None
     encrypted: bool = False
+    link: str | None = None
+    same_as: str | None = None

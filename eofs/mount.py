@@ -25,7 +25,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from eofs.errors import Cancelled, EofsError, Interrupted, MountError, NotFound
-from eofs.nodes import Caller, Directory, File, Held, Text
+from eofs.nodes import Caller, Directory, File, Held, Link, Text
 from eofs.pending import interrupting, program
 
 if TYPE_CHECKING:
@@ -94,10 +94,12 @@ class FileSystem(fuse.Operations):  # type: ignore[misc] # fusepy has no types
     use_ns = True  # times are integers of nanoseconds
     # Operations that would only say "yes" or "nothing": without them the kernel stops asking.
     access = flush = fsync = fsyncdir = lock = bmap = ioctl = create = None
-    chmod = chown = link = mkdir = mknod = readlink = rename = removexattr = rmdir = None
+    chmod = chown = link = mkdir = mknod = rename = removexattr = rmdir = None
     setxattr = symlink = truncate = unlink = utimens = write = destroy = None
 
-    def __init__(self, root: Directory, usage: Usage, ready: Callable[[], None]) -> None:
+    def __init__(self, root: Directory, usage: Usage, ready: Callable[[], None], umask: int = 0) -> None:
+        # Not by libfuse's option of that name, which would give every file all that the mask does not take away.
+        self._permissions = 0o777 & ~umask
         self.stopping = threading.Event()
         self._root = root
         self._usage = usage
@@ -150,7 +152,15 @@ class FileSystem(fuse.Operations):  # type: ignore[misc] # fusepy has no types
         node = self._find(path, caller)
         opened = self._open.get(fh.fh) if fh else None
         size = len(opened.content) if isinstance(opened, Held) else _size(node, caller)
-        return {**self._owner, **_type(node), **_times(node.mtime), **_lengths(size)}
+        return {**self._owner, **_type(node, self._permissions), **_times(node.mtime), **_lengths(size)}
+
+    @answers
+    def readlink(self, path: str) -> str:
+        """Return where a symbolic link leads."""
+        node = self._find(path, self._caller())
+        if not isinstance(node, Link):
+            raise fuse.FuseOSError(errno.EINVAL)
+        return node.target
 
     @answers
     def statfs(self, path: str) -> dict[str, int]:  # noqa: ARG002 - FUSE's signature
@@ -220,7 +230,7 @@ class FileSystem(fuse.Operations):  # type: ignore[misc] # fusepy has no types
             raise fuse.FuseOSError(errno.EROFS)
         caller = self._caller(fi.flags)
         node = self._find(path, caller)
-        if isinstance(node, Directory):
+        if isinstance(node, Directory | Link):  # a link is followed by the kernel
             raise fuse.FuseOSError(errno.EISDIR)
         if isinstance(node, Text):
             fi.fh, fi.direct_io = self._keep(Held(node.content())), 1
@@ -256,13 +266,14 @@ class FileSystem(fuse.Operations):  # type: ignore[misc] # fusepy has no types
 def _size(node: Node, caller: Caller) -> int:
     if isinstance(node, File):
         return node.size(caller)
-    return len(node.content()) if isinstance(node, Text) else BLOCK
-
-
-def _type(node: Node) -> dict[str, int]:
     if isinstance(node, Directory):
-        return {"st_mode": stat.S_IFDIR | 0o555, "st_ino": node.ino, "st_nlink": 2}
-    return {"st_mode": stat.S_IFREG | 0o444, "st_ino": node.ino, "st_nlink": 1}
+        return BLOCK
+    return len(node.content() if isinstance(node, Text) else os.fsencode(node.target))
+
+
+def _type(node: Node, permissions: int = 0o777) -> dict[str, int]:
+    mode = node.mode if isinstance(node, Link) else node.mode & (stat.S_IFMT(node.mode) | permissions)
+    return {"st_mode": mode, "st_ino": node.ino, "st_nlink": node.names}
 
 
 def _times(moment: int) -> dict[str, int]:

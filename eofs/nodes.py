@@ -1,13 +1,15 @@
-"""What the mount is made of, free of FUSE: directories, files, texts; and who asks for them.
+"""What the mount is made of, free of FUSE: directories, files, texts, links; and who asks for them.
 
 A node is a value that knows how to answer; only a `Directory` marked lazy and a `File` may make their caller wait.
+Each has a `mode`, its type and permissions, and `names`, the number of names that it has.
 """
 
 from __future__ import annotations
 
 import hashlib
+import stat
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -82,6 +84,8 @@ class Directory:
     children: Callable[[Caller], Mapping[str, Node]]
     lazy: bool = False
     attributes: Callable[[], Mapping[str, bytes]] | None = None
+    mode: ClassVar[int] = stat.S_IFDIR | 0o555
+    names: ClassVar[int] = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,8 @@ class Text:
     ino: int
     mtime: int
     content: Callable[[], bytes]
+    mode: ClassVar[int] = stat.S_IFREG | 0o444
+    names: ClassVar[int] = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +110,22 @@ class File:
     mtime: int
     size: Callable[[Caller], int]
     open: Callable[[Caller], Reader]
+    names: int = 1
+    mode: ClassVar[int] = stat.S_IFREG | 0o444
 
 
-Node = Directory | Text | File
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A symbolic link; `target` is relative to the link's own directory and stays in its product root."""
+
+    ino: int
+    mtime: int
+    target: str
+    mode: ClassVar[int] = stat.S_IFLNK | 0o777
+    names: ClassVar[int] = 1
+
+
+Node = Directory | Text | File | Link
 
 
 def inode(*path: str) -> int:

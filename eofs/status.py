@@ -122,4 +122,16 @@ class Status:
 
     def text(self) -> str:
         """Return the status file: YAML, one ``key: value`` a line."""
-        return yaml.safe_dump(self.values(), sort_keys=False, allow_unicode=True, width=1 << 30)
+        return yaml.dump(self.values(), Dumper=_Line, sort_keys=False, allow_unicode=True, width=1 << 30)
+
+
+class _Line(yaml.SafeDumper):
+    """Writes each text on one line: those that hold line breaks in double quotes, where breaks are escaped."""
+
+
+def _on_one_line(dumper: _Line, text: str) -> yaml.ScalarNode:
+    style = None if len(text.splitlines()) < 2 and text[-1:].isprintable() else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Line.add_representer(str, _on_one_line)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import logging
-import zlib
 from typing import TYPE_CHECKING
 
 from eofs import archive, client
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import requests
 
-    from eofs.archive import Decoder, Source
+    from eofs.archive import Source
     from eofs.blocks import PartialFile
     from eofs.cache import Cache
     from eofs.client import Client, Reply
@@ -44,16 +44,28 @@ def receive(
     try:
         for chunk in sender.body(response):
             check()
-            if head.size is None and offset // GROWTH != (offset + len(chunk)) // GROWTH:
+            if file.size is not None and offset + len(chunk) > file.size:
+                file.restart()
+                raise client.PassingFault(ProviderFailed(f"{sender.provider.name} sent more than it said; try again"))
+            if file.size is None and offset // GROWTH != (offset + len(chunk)) // GROWTH:
                 with cache.room(file.path, offset + len(chunk) + GROWTH):
                     pass
             file.write(offset, chunk)
             offset += len(chunk)
     except OSError as error:
         raise full(error, cache) from error
-    if head.size is not None and offset < head.size:
-        broken = Unreachable(f"{sender.provider.name} broke off after {offset:,} of {head.size:,} bytes; try again")
+    check()
+    if file.size is None:  # it ended, so that is all; `verify` finds out whether it is
+        file.begin(offset, file.validator)
+    elif offset < file.size:
+        broken = Unreachable(f"{sender.provider.name} broke off after {offset:,} of {file.size:,} bytes; try again")
         raise client.PassingFault(broken)
+
+
+def hang_up(response: requests.Response) -> None:
+    """End a reply at once, from another thread than the one that receives it."""
+    with contextlib.suppress(ValueError, RuntimeError, OSError):  # it has come to its end by itself
+        response.raw.shutdown()
 
 
 def _begin(file: PartialFile, cache: Cache, head: Reply) -> None:
@@ -95,6 +107,8 @@ def verify(file: PartialFile, product: Product) -> None:
         Corrupt: the bytes are wrong.
     """
     size = file.size if file.size is not None else file.reaches(0)
+    if not size:
+        raise Corrupt(f"{product.title} came from {product.provider} without a single byte; search again")
     if product.checksum and product.checksum.algorithm in hashlib.algorithms_available:
         digest = hashlib.new(product.checksum.algorithm, usedforsecurity=False)
         for data in _steps(View(file), 0, size):
@@ -118,33 +132,12 @@ def verify(file: PartialFile, product: Product) -> None:
 def unpack(source: Source, format_name: str, member: Member) -> Iterator[bytes]:
     """Yield the unpacked bytes of an archive member, at most `STEP` at a time, reading the archive in order.
 
+    The last of them come when it is known that all are right.
+
     Raises:
         Corrupt: size or CRC are not what the archive says, or the compressed bytes are damaged.
     """
-    start = archive.data_offset(source, format_name, member)
-    packed = _steps(source, start, start + member.packed)
-    crc, size = 0, 0
-    try:
-        for data in packed if member.method == "stored" else _decode(packed, archive.DECODERS[member.method]()):
-            crc, size = zlib.crc32(data, crc), size + len(data)
-            if size > member.size:
-                break
-            yield data
-    except zlib.error as error:
-        raise Corrupt(f"{member.path} is damaged inside its archive") from error
-    if size != member.size or (member.crc is not None and crc != member.crc):
-        raise Corrupt(f"{member.path} does not have the size and CRC that its archive says")
-
-
-def _decode(packed: Iterator[bytes], decoder: Decoder) -> Iterator[bytes]:
-    for piece in packed:
-        left = piece
-        while left and not decoder.eof:
-            yield decoder.decompress(left, STEP)
-            left = decoder.unconsumed_tail
-    # What deflate still holds back when its input has ended comes out without more of it.
-    while data := decoder.decompress(b"", STEP):
-        yield data
+    yield from archive.unpack(source, archive.data_offset(source, format_name, member), member)
 
 
 def _steps(source: Source, start: int, stop: int) -> Iterator[bytes]:

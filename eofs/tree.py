@@ -13,10 +13,15 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 
-from eofs.nodes import Directory, File, Held, Text, inode
+import cachetools
+
+from eofs.archive.listing import log_paths, stays_inside
+from eofs.nodes import Directory, File, Held, Link, Text, inode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,8 +31,9 @@ if TYPE_CHECKING:
     from eofs.nodes import Caller, Node, Reader
     from eofs.status import Status
 
+TREES = 512  # products whose grown tree is kept in memory
 NAME_MAX = 255  # bytes of one name, on every Linux file system
-_UNFIT = re.compile(r"[/\x00-\x1f\x7f]")
+_UNFIT = re.compile(r"[/\x00-\x1f\x7f-\x9f]")
 _SUFFIXES = (  # the suffix that the archives of a mission give to their top directory
     (re.compile(r"S[12][A-Z]_"), ".SAFE"),
     (re.compile(r"S3[A-Z]_"), ".SEN3"),
@@ -65,19 +71,19 @@ def build(
         started: nanoseconds since the epoch; the time of whatever has none of its own.
         about: what the root's extended attributes ``user.eofs.…`` say of the mount.
     """
-    shown = _Products(name_all(products), engine, mountpoint, started)
+    shown = _Products(name_all(products), _Branch(engine, mountpoint, started))
     return Directory(inode("/"), started, lambda _: shown, attributes=lambda: _extended(about))
 
 
 class _Products(Mapping[str, Directory]):
     """The product directories by name, made when they are asked for: there may be a hundred thousand."""
 
-    def __init__(self, products: dict[str, Product], engine: Bringer, mountpoint: str, started: int) -> None:
+    def __init__(self, products: dict[str, Product], branch: _Branch) -> None:
         self._products = products
-        self._branch = (engine, mountpoint, started)
+        self._branch = branch
 
     def __getitem__(self, name: str) -> Directory:
-        return _product_directory(name, self._products[name], *self._branch)
+        return self._branch.directory(name, self._products[name])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._products)
@@ -86,38 +92,68 @@ class _Products(Mapping[str, Directory]):
         return len(self._products)
 
 
-def _product_directory(name: str, product: Product, engine: Bringer, mountpoint: str, started: int) -> Directory:
-    mtime = int(product.start.timestamp()) * 10**9 if product.start else started
-    root = root_name(product)
-    location = f"{mountpoint}/{name}/data/{root}"
-    picture = engine.quicklook_name(product)
+class _Branch:
+    """Grows the directory of one product: as much of it as is looked at.
 
-    def root_children(caller: Caller) -> Mapping[str, Node]:
-        return grow(name, root, product, engine, engine.listing(product, caller))
+    Threads: one lock guards the trees that have been grown; nothing is called under it.
+    """
 
-    product_root = Directory(inode(name, "data", root), mtime, root_children, lazy=True)
-    data = {root: product_root}
-    children: dict[str, Node] = {
-        "status": Text(
-            inode(name, "status"), started, lambda: engine.status(product, location).text().encode("utf-8", "replace")
-        ),
-        "metadata.json": File(
-            inode(name, "metadata.json"), mtime, lambda _: len(product.feature), lambda _: Held(product.feature)
-        ),
-        "data": Directory(inode(name, "data"), mtime, lambda _: data),
-    }
-    if picture:
-        children[picture] = File(
-            inode(name, picture),
-            mtime,
-            lambda caller: len(engine.quicklook(product, caller)),
-            lambda caller: Held(engine.quicklook(product, caller)),
+    def __init__(self, engine: Bringer, mountpoint: str, started: int) -> None:
+        self._engine = engine
+        self._mountpoint = mountpoint
+        self._started = started
+        self._grown: cachetools.LRUCache[str, tuple[Listing, Mapping[str, Node]]] = cachetools.LRUCache(TREES)
+        self._lock = threading.Lock()
+
+    def directory(self, name: str, product: Product) -> Directory:
+        """Return the product's directory."""
+        return Directory(
+            inode(name),
+            self._time(product),
+            lambda _: self._children(name, product),
+            attributes=lambda: _extended(self._status(name, product).values()),
         )
 
-    def attributes() -> dict[str, bytes]:
-        return _extended(engine.status(product, location).values())
+    def _children(self, name: str, product: Product) -> Mapping[str, Node]:
+        mtime, root = self._time(product), root_name(product)
+        inside = Directory(
+            inode(name, "data", root), mtime, lambda caller: self._root(name, root, product, caller), lazy=True
+        )
+        children: dict[str, Node] = {
+            "status": Text(
+                inode(name, "status"),
+                self._started,
+                lambda: self._status(name, product).text().encode("utf-8", "replace"),
+            ),
+            "metadata.json": File(
+                inode(name, "metadata.json"), mtime, lambda _: len(product.feature), lambda _: Held(product.feature)
+            ),
+            "data": Directory(inode(name, "data"), mtime, lambda _: {root: inside}),
+        }
+        if picture := self._engine.quicklook_name(product):
+            children[picture] = File(
+                inode(name, picture),
+                mtime,
+                lambda caller: len(self._engine.quicklook(product, caller)),
+                lambda caller: Held(self._engine.quicklook(product, caller)),
+            )
+        return children
 
-    return Directory(inode(name), mtime, lambda _: children, attributes=attributes)
+    def _root(self, name: str, root: str, product: Product, caller: Caller) -> Mapping[str, Node]:
+        listing = self._engine.listing(product, caller)
+        with self._lock:
+            known, grown = self._grown.get(name, (None, {}))
+        if known is not listing:
+            grown = grow(name, root, product, self._engine, listing)
+            with self._lock:
+                self._grown[name] = (listing, grown)
+        return grown
+
+    def _status(self, name: str, product: Product) -> Status:
+        return self._engine.status(product, f"{self._mountpoint}/{name}/data/{root_name(product)}")
+
+    def _time(self, product: Product) -> int:
+        return int(product.start.timestamp()) * 10**9 if product.start else self._started
 
 
 def _extended(values: Mapping[str, object]) -> dict[str, bytes]:
@@ -129,35 +165,57 @@ def _extended(values: Mapping[str, object]) -> dict[str, bytes]:
 def grow(name: str, root: str, product: Product, engine: Bringer, listing: Listing) -> Mapping[str, Node]:
     """Return what the product root holds: the archive's tree as it is, directories made up where it lists none.
 
-    A single top-level directory of the product root's own name is the product root.
+    A single top-level directory of the product root's own name is the product root. Symbolic links that lead out of it
+    are left out.
     """
     top: dict[str, Node] = {}
     folders: dict[str, dict[str, Node]] = {"": top}
     tops = {path.partition("/")[0] for path in (*(m.path for m in listing.members), *listing.directories)}
     cut = len(root) + 1 if tops == {root} and all("/" in m.path for m in listing.members) else 0
 
+    mtime = int(product.start.timestamp()) * 10**9 if product.start else 0
+
     def folder(path: str) -> dict[str, Node]:
-        if path not in folders:
-            parent, _, last = path.rpartition("/")
-            inside = folders[path] = {}
-            mtime = int(product.start.timestamp()) * 10**9 if product.start else 0
-            folder(parent)[last] = Directory(inode(name, "data", root, path), mtime, lambda _: inside)
-        return folders[path]
+        missing = []
+        while path not in folders:
+            missing.append(path)
+            path = path.rpartition("/")[0]
+        inside = folders[path]
+        for path in reversed(missing):
+            outside, inside = inside, {}
+            folders[path] = inside
+            outside[path.rpartition("/")[2]] = _folder(inode(name, "data", root, path), mtime, inside)
+        return inside
 
     for path in listing.directories:
         folder(path[cut:])
+    links = {member.path[cut:] for member in listing.members if member.link is not None}
+    names = Counter(member.same_as or member.path for member in listing.members)
+    astray = []
     for member in listing.members:
-        parent, _, last = member.path[cut:].rpartition("/")
-        folder(parent)[last] = _file(name, root, product, engine, member)
+        path, same = member.path[cut:], member.same_as or member.path
+        if member.link is not None and not stays_inside(path, member.link, links):
+            astray.append(path)
+            continue
+        parent, _, last = path.rpartition("/")
+        folder(parent)[last] = _file(inode(name, "data", root, same[cut:]), product, engine, member, names[same])
+    log_paths("symbolic links lead out of their product; they are left out", astray)
     return top
 
 
-def _file(name: str, root: str, product: Product, engine: Bringer, member: Member) -> File:
+def _folder(ino: int, mtime: int, inside: Mapping[str, Node]) -> Directory:
+    return Directory(ino, mtime, lambda _: inside)
+
+
+def _file(ino: int, product: Product, engine: Bringer, member: Member, names: int) -> File | Link:
+    if member.link is not None:
+        return Link(ino, member.mtime, member.link)
     return File(
-        inode(name, "data", root, "member", member.path),
+        ino,
         member.mtime,
         lambda _: member.size,
         lambda caller: engine.open(product, member, caller),
+        names,
     )
 
 
@@ -174,7 +232,7 @@ def name_all(products: Iterable[Product]) -> dict[str, Product]:
     """Return the products under the names of their directories: the same names whatever the order they come in."""
     names: dict[str, Product] = {}
     again: list[Product] = []
-    for product in sorted(products, key=lambda p: (p.id, p.provider, p.uid, p.location or "")):
+    for product in sorted(products, key=lambda p: (p.id, p.provider, p.uid, p.location or "", p.feature)):
         name = safe_name(product.title, product.id)
         if name in names:
             again.append(product)

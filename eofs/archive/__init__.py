@@ -1,57 +1,48 @@
 """What an archive holds and where; nothing here downloads, and nothing extracts by itself.
 
-`list_members` reads the archive's own index through a `Source`; `data_offset` says where a member's packed bytes
-begin; `DECODERS` unpack them; `check_readable` refuses what must not or cannot be unpacked. A format is one row of
-`FORMATS`, known by its content and never by its name.
+`list_members` reads the archive's own index, or its headers, through a `Source`; `data_offset` says where a member's
+packed bytes begin; `unpack` unpacks them; `check_readable` refuses what must not or cannot be unpacked. A format is one
+row of `FORMATS`, a way of packing one of `DECODERS`; both are known by the content and never by a name.
 
-A source may be a file that is only partly here, where each read can be a remote request. So the end of an archive,
-once read, is kept: the index of a zip costs one read, or two where it is longer than 64 KiB.
+`wrapping` tells whether all of a file is packed, as a ``.tar.gz`` or an ``.nc.gz`` is; `unwrap` yields what is in it,
+which is then a source of its own.
+
+A source may be a file that is only partly here, where each read can be a remote request. So what was read of the front
+and of the end is kept: to list a zip costs two reads, or three where its index is longer than 64 KiB.
 """
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+from eofs.archive import tar as tars
 from eofs.archive import zip as zips
+from eofs.archive.decoders import DECODERS, MAX_SIZE, RATIO_FROM, Packing, check_unpacks, unpack, unwrap, wrapping
 from eofs.archive.listing import Listing, Source, clean, exactly, shown
 from eofs.errors import Corrupt, NotSupported, TooLarge
 from eofs.model import Member
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 __all__ = [
     "DECODERS",
     "FORMATS",
-    "Decoder",
+    "HEAD",
     "Format",
     "Listing",
+    "Packing",
     "Source",
     "check_readable",
     "data_offset",
     "list_members",
+    "unpack",
+    "unwrap",
+    "wrapping",
 ]
 
-MAX_SIZE = 1 << 40  # bytes of one member, unpacked
-MAX_RATIO = 1100  # deflate cannot do better than 1032
-RATIO_FROM = 100_000_000  # bytes; below it no ratio does harm
-
-
-class Decoder(Protocol):
-    """Unpacks one member from front to end, as `zlib.decompressobj` does; raises `zlib.error` on wrong bytes."""
-
-    @property
-    def eof(self) -> bool:
-        """Say whether the packed bytes have come to their end."""
-
-    @property
-    def unconsumed_tail(self) -> bytes:
-        """Return what `max_length` left over of the last `data`."""
-
-    def decompress(self, data: bytes, /, max_length: int = 0) -> bytes:
-        """Return what comes out of `data`, at most `max_length` bytes; 0 means no limit."""
+HEAD = 512  # bytes of the front, which tell most formats
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,27 +53,35 @@ class Format:
         recognises: says by its content whether a source is of this format.
         list: returns what a source of this format holds; its text is what a bare file is called.
         data_offset: returns where a member's packed bytes begin.
+        mend: lists what is broken, as far as that is safe; raises `Corrupt` where it is not.
     """
 
     name: str
     recognises: Callable[[Source], bool]
     list: Callable[[Source, str], Listing]
     data_offset: Callable[[Source, Member], int]
+    mend: Callable[[Source], Listing] | None = None
 
 
-DECODERS: Mapping[str, Callable[[], Decoder]] = {"deflated": lambda: zlib.decompressobj(-zlib.MAX_WBITS)}
-
-
-def list_members(source: Source, name: str) -> Listing:
+def list_members(source: Source, name: str, *, mend: bool = False) -> Listing:
     """Return what `source` holds; one file called `name` where it is no archive.
+
+    With `mend`, a zip whose index is broken is listed all the same where that is safe, and of a tar that is cut short
+    what is whole. Without, they are `Corrupt`: more often than not they have been cut short on their way only.
 
     Raises:
         Corrupt: the archive is cut short or its index is damaged.
-        NotSupported: the archive wants a newer version of its format.
+        NotSupported: the archive is of a kind that eofs cannot read.
         TooLarge: the archive has too many members, or members that share their bytes.
     """
     kept = _Kept(source)
-    return next(row for row in FORMATS if row.recognises(kept)).list(kept, name)
+    row = next(row for row in FORMATS if row.recognises(kept))
+    try:
+        return row.list(kept, name)
+    except Corrupt:
+        if not (mend and row.mend):
+            raise
+        return row.mend(kept)
 
 
 def data_offset(source: Source, format_name: str, member: Member) -> int:
@@ -105,27 +104,33 @@ def check_readable(member: Member) -> None:
     path = shown(member.path)
     if member.encrypted:
         raise NotSupported(f"{path} is encrypted; eofs cannot read it")
-    if member.method != "stored" and member.method not in DECODERS:
-        raise NotSupported(f"{path} uses {member.method}; eofs cannot unpack it")
-    if member.size > MAX_SIZE or (member.size > RATIO_FROM and member.size > MAX_RATIO * member.packed):
+    best = 1
+    if member.method != "stored":
+        check_unpacks(path, member.method)
+        best = DECODERS[member.method].best
+    elif member.size != member.packed:
+        raise Corrupt(f"{path} is stored as it is, but with two sizes; the archive has to be fetched again")
+    if member.size > MAX_SIZE or (member.size > RATIO_FROM and member.size > best * member.packed):
         raise TooLarge(
             f"{path} claims to unpack from {member.packed} to {member.size} bytes; "
             "eofs refuses this as a likely archive bomb"
         )
-    if member.method == "stored" and member.size != member.packed:
-        raise Corrupt(f"{path} is stored as it is, but with two sizes; the archive has to be fetched again")
 
 
 class _Kept:
-    """A source that keeps what was read of its end, in one piece."""
+    """A source that keeps what was read of its end, in one piece, and the first bytes."""
 
     def __init__(self, source: Source) -> None:
         self.size = self._start = source.size
         self._source = source
         self._end = b""
+        self._head = b""
 
     def read(self, offset: int, size: int, /) -> bytes:
         stop = min(offset + size, self.size)
+        if stop <= HEAD < self._start:
+            self._head = self._head or exactly(self._source, 0, min(HEAD, self.size))
+            return self._head[offset:stop]
         if stop < self._start:
             return exactly(self._source, offset, size)
         if offset < self._start:
@@ -140,6 +145,7 @@ def _list_file(source: Source, name: str) -> Listing:
 
 
 FORMATS: tuple[Format, ...] = (
-    Format("zip", zips.is_zip, zips.list_zip, zips.data_offset),
+    Format("tar", tars.is_tar, tars.list_tar, tars.data_offset, tars.list_what_is_whole),
+    Format("zip", zips.is_zip, zips.list_zip, zips.data_offset, zips.list_without_index),
     Format("file", lambda _source: True, _list_file, lambda _source, member: member.offset),
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 import hashlib
 import itertools
 import logging
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from eofs.errors import Corrupt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
     from eofs.model import Member
 
@@ -23,6 +22,8 @@ _NAME_MAX = 255  # bytes of one part of a path, on any file system
 _ORDINARY = re.compile(r"(?:[\w-][\w.-]{0,99}/)*[\w-][\w.-]{0,99}", re.ASCII)  # nothing to clean: nearly all names
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udc7f\udd00-\udfff]")  # controls; surrogates that stand for no byte
 _DRIVE = re.compile("[A-Za-z]:")
+_TARGET_MAX = 4095  # bytes of a symbolic link's target, on Linux
+_STEP, _STEP_MAX = 16 << 10, 1 << 20  # bytes of a read, see `Headers`
 NUMBERED = re.compile(r" \(\d+\)[^/]*$")
 
 
@@ -57,6 +58,30 @@ def exactly(source: Source, offset: int, size: int) -> bytes:
     return data
 
 
+class Headers:
+    """Headers that lie scattered over a source, each before its data: few reads, and little of the data in them.
+
+    A read takes a little more than it is asked for, and more each time as long as headers are close to each other.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.size = source.size
+        self._source = source
+        self._start = 0
+        self._data = b""
+        self._step = _STEP
+
+    def read(self, offset: int, size: int, /) -> bytes:
+        """Return `size` bytes from `offset` on, fewer only at the end."""
+        end = self._start + len(self._data)
+        if offset < self._start or offset + size > end:
+            near = self._start <= offset < end + _STEP
+            self._step = min(2 * self._step, _STEP_MAX) if near else _STEP
+            self._start, self._data = offset, self._source.read(offset, max(size, self._step))
+        at = offset - self._start
+        return self._data[at : at + size]
+
+
 def clean(name: str) -> str:
     """Return `name` as a path that stays inside its root; empty where nothing of it is left."""
     if _ORDINARY.fullmatch(name):
@@ -65,6 +90,34 @@ def clean(name: str) -> str:
     while parts and _DRIVE.fullmatch(parts[0]):
         del parts[0]
     return "/".join(map(_cut, parts))
+
+
+def clean_target(target: str) -> str | None:
+    """Return where a symbolic link leads, its names cleaned as those of members; None where that is nowhere here."""
+    parts = [part for part in target.replace("\\", "/").split("/") if part not in {"", "."}]
+    if not target or target.startswith(("/", "\\")) or (parts and _DRIVE.fullmatch(parts[0])):
+        return None
+    cleaned = "/".join(_cut(_UNFIT.sub("_", part)) for part in parts) or "."
+    return cleaned if len(_bytes(cleaned)) <= _TARGET_MAX else None
+
+
+def stays_inside(path: str, target: str, links: Container[str]) -> bool:
+    """Tell whether a symbolic link at `path` that leads to `target` stays in the root that both are seen from.
+
+    `links` are the paths of all links. Once a target goes through one of them, only the kernel knows where a ``..``
+    behind it leads; so there must be none.
+    """
+    at = path.split("/")[:-1]
+    through = False
+    for part in target.split("/"):
+        if part != "..":
+            at.append(part)
+            through = through or "/".join(at) in links
+        elif through or not at:
+            return False
+        else:
+            at.pop()
+    return True
 
 
 def _cut(part: str, mark: str = "") -> str:
@@ -99,16 +152,14 @@ def tree(format_name: str, members: Iterable[Member], directories: Iterable[str]
         if member.path in files:
             again.append(member.path)
         files[member.path] = member
-    paths = sorted([*files, *explicit])
-
-    def is_directory(path: str) -> bool:
-        below = path + "/"
-        at = bisect.bisect_left(paths, below)
-        return path in explicit or (at < len(paths) and paths[at].startswith(below))
-
-    hidden = [path for path in files if is_directory(path)]
+    inner = set(explicit)
+    for path in {path.rpartition("/")[0] for path in (*files, *explicit)}:
+        while path and path not in inner:
+            inner.add(path)
+            path = path.rpartition("/")[0]  # noqa: PLW2901 - up to the root
+    hidden = [path for path in files if path in inner]
     for path in hidden:
-        free = next(name for name in _numbered(path) if name not in files and not is_directory(name))
+        free = next(name for name in _numbered(path) if name not in files and name not in inner)
         files[free] = replace(files.pop(path), path=free)
     log_paths("files are there more than once; the last one counts", again)
     log_paths("files bear a directory's name; they are numbered", hidden)

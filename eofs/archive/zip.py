@@ -1,194 +1,313 @@
-"""Zip: PKWARE's APPNOTE.TXT 6.3.10; the extended timestamp is in Info-ZIP's proginfo/extrafld.txt."""
+"""Zip: PKWARE's APPNOTE.TXT 6.3.10; the extended timestamp is in Info-ZIP's proginfo/extrafld.txt.
+
+The index is read here and not by Python's `zipfile`, which takes three times as long for it, gives up a whole archive
+for one name that is not what its mark says, and knows no way round a broken index.
+"""
 
 from __future__ import annotations
 
 import calendar
 import functools
 import itertools
-import re
+import logging
+import operator
 import stat
 import struct
-import zipfile
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
-from eofs.archive.listing import NUMBERED, Listing, clean, exactly, log_paths, shown, tree
+from eofs.archive import decoders
+from eofs.archive.listing import NUMBERED, Headers, Listing, clean, clean_target, exactly, log_paths, shown, tree
 from eofs.errors import Corrupt, NotSupported, TooLarge
 from eofs.model import Member
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from eofs.archive.listing import Source
 
+logger = logging.getLogger(__name__)
+
 MAX_MEMBERS = 10_000_000
 _MAX_ENTRY = 100  # bytes; what an entry of a zip's index takes on average, at most, near the limit of members
-_END, _LOCAL = b"PK\x05\x06", b"PK\x03\x04"  # end of the index; header before a member's data
-_END_SIZE, _LOCAL_SIZE = 22, 30
-_TAIL = 0xFFFF + _END_SIZE + 20 + 56  # the longest comment, the end record, zip64's locator and record
-_UTF8, _WAS_UTF8 = 0x800, 0x400  # flag of an entry; an unused flag that stands in for it, see `_zip_entries`
+_LOCAL = struct.Struct("<4s2xHHHHLLLHH")  # header before a member's data; sizes of the name and extra fields at its end
+_CENTRAL = struct.Struct("<4s4xHHHHLLLHHH4xLL")  # entry of the index
+_END = struct.Struct("<4sHHHHLLH")  # end of the index
+_END64 = struct.Struct("<4s8x4xLLQQQQ")  # its zip64 kin, and where that one is
+_LOCATOR = struct.Struct("<4sLQL")
+_TAIL = 0xFFFF + _END.size + _LOCATOR.size + _END64.size  # the end records and the longest comment
+_FULL, _FULL16 = 0xFFFFFFFF, 0xFFFF  # what zip64's extra field says instead
+_UTF8, _DESCRIPTOR = 0x800, 0x8
 _ENCRYPTED = 0x2041  # traditional, strong, masked headers
 _AES = 99
-_FOREIGN = {1: "shrink", 6: "implode", 9: "deflate64", 12: "bzip2", 14: "lzma", 93: "zstd", 95: "xz", 98: "ppmd"}
-_METHODS = {0: "stored", 8: "deflated", **{n: f"zip method {n} ({name})" for n, name in _FOREIGN.items()}}
+_KNOWN = {0: "stored", 8: "deflated", 9: "deflate64", 12: "bzip2", 14: "lzma", 20: "zstd", 93: "zstd", 95: "xz"}
+_FOREIGN = {1: "shrink", 6: "implode", 96: "jpeg", 97: "wavpack", 98: "ppmd"}
+_METHODS = {**_KNOWN, **{number: f"zip method {number} ({name})" for number, name in _FOREIGN.items()}}
+_LINK_MAX = 4095  # bytes of a symbolic link's target
+_READ_AT_ONCE = {"stored", "deflated"}  # how the target of a link is packed; nobody takes pains with it
 
 
-class _File:
-    """A source as the file that `zipfile` reads an index from.
+class _Entry(NamedTuple):
+    """What the index, or a local header, says of a member; `stamp` is DOS' date and time."""
 
-    `tamed` takes the mark "this name is UTF-8" from every entry of the index and leaves another in its place.
-    """
-
-    def __init__(self, source: Source, *, tamed: bool = False) -> None:
-        self._source = source
-        self._position = 0
-        self._tamed = tamed
-
-    def seek(self, offset: int, whence: int = 0, /) -> int:
-        position = offset + (0, self._position, self._source.size)[whence]
-        if position < 0:
-            raise OSError("seek to before the start")  # zipfile knows it as: there is no such record
-        self._position = position
-        return position
-
-    def tell(self) -> int:
-        return self._position
-
-    def read(self, size: int = -1, /) -> bytes:
-        left = max(self._source.size - self._position, 0)
-        size = left if size < 0 else min(size, left)
-        if size > MAX_MEMBERS * _MAX_ENTRY:
-            raise TooLarge(f"the zip archive's index has {size} bytes; eofs reads at most {MAX_MEMBERS} members")
-        data = self._source.read(self._position, size) if size else b""
-        self._position += len(data)
-        if self._tamed:
-            return re.sub(rb"(?s)(PK\x01\x02.{5})(.)", lambda hit: hit[1] + _swap_mark(hit[2][0]), data)
-        return data
+    name: bytes
+    flags: int
+    method: int
+    stamp: int
+    crc: int
+    packed: int
+    size: int
+    extra: bytes
+    attributes: int
+    offset: int
 
 
-def _swap_mark(flags: int) -> bytes:
-    return bytes([flags & ~(_UTF8 >> 8) | _WAS_UTF8 >> 8]) if flags & _UTF8 >> 8 else bytes([flags])
+class _Index(NamedTuple):
+    """Where the index is, how many entries it should have, and by how much the offsets in it have to be shifted."""
+
+    start: int
+    size: int
+    entries: int
+    shift: int
 
 
 def is_zip(source: Source) -> bool:
     """Say whether a zip ends, or at least one begins, where the source does."""
     tail = source.read(max(source.size - _TAIL, 0), min(source.size, _TAIL))
-    end = tail.rfind(_END)
-    comment = int.from_bytes(tail[end + 20 : end + _END_SIZE], "little")
-    if end >= 0 and len(tail) == end + _END_SIZE + comment:
+    end = tail.rfind(b"PK\5\6")
+    comment = int.from_bytes(tail[end + 20 : end + _END.size], "little")
+    if end >= 0 and len(tail) == end + _END.size + comment:
         return True
-    return source.read(0, min(source.size, len(_LOCAL))) == _LOCAL
-
-
-def _zip_entries(source: Source) -> tuple[list[zipfile.ZipInfo], int]:
-    """Return the entries of a zip's index, and where in the source it begins.
-
-    `zipfile` gives up the whole archive for one name that is marked as UTF-8 and is not. Then the marks are taken
-    off, all names come as CP437, which loses no byte, and `_zip_name` looks at the bytes.
-    """
-    try:
-        try:
-            archive = zipfile.ZipFile(_File(source))
-        except UnicodeDecodeError:
-            archive = zipfile.ZipFile(_File(source, tamed=True))
-        with archive:
-            return archive.infolist(), archive.start_dir
-    except NotImplementedError as error:
-        raise NotSupported(f"the zip archive is of a kind that eofs cannot read: {error}") from error
-    except (zipfile.BadZipFile, struct.error, ValueError, OverflowError) as error:
-        raise Corrupt(
-            f"the zip archive is cut short or its index is damaged ({error}); it has to be fetched again"
-        ) from error
+    return source.read(0, min(source.size, 4)) == b"PK\3\4"
 
 
 def list_zip(source: Source, _name: str) -> Listing:
     """Return what a zip holds; `eofs.archive.list_members` says what it raises."""
-    entries, index = _zip_entries(source)
-    if len(entries) > MAX_MEMBERS:
-        raise TooLarge(f"the zip archive has {len(entries)} members; eofs reads at most {MAX_MEMBERS}")
-    members, directories, links = [], [], []
+    index = _find_index(source)
+    if index.size > MAX_MEMBERS * _MAX_ENTRY:
+        raise TooLarge(f"the zip archive's index has {index.size} bytes; eofs reads at most {MAX_MEMBERS} members")
+    return _list(source, _central_entries(exactly(source, index.start, index.size), index.shift), index.start)
+
+
+def list_without_index(source: Source) -> Listing:
+    """Return what a zip holds whose index is broken, by the headers that stand before each member's data.
+
+    It is safe where they say everything, each stands right behind the data of the one before, and the index, or what
+    is left of it, right behind the last.
+
+    Raises:
+        Corrupt: it is not safe.
+    """
+    entries = _local_entries(source)
+    logger.warning("archive: the zip's index is broken; %d files were found without it", len(entries))
+    return _list(source, entries, source.size)
+
+
+def data_offset(source: Source, member: Member) -> int:
+    """Return where the packed bytes of `member` begin, behind its local header."""
+    header = exactly(source, member.offset, _LOCAL.size)
+    name_size, extra_size = (int.from_bytes(header[at : at + 2], "little") for at in (26, 28))
+    raw = exactly(source, member.offset + _LOCAL.size, name_size)
+    names = {clean(raw.decode("utf-8", "surrogateescape")) or "_", clean(raw.decode("cp437")) or "_"}
+    # `tree` may have numbered the file, so its last part is held against nothing then
+    directory = member.path.rpartition("/")[0] if NUMBERED.search(member.path) else None
+    named = member.path in names or directory in {name.rpartition("/")[0] for name in names}
+    begin = member.offset + _LOCAL.size + name_size + extra_size
+    if not header.startswith(b"PK\3\4") or not named or begin + member.packed > source.size:
+        raise Corrupt(
+            f"{shown(member.path)} is not where the zip archive's index says; the archive has to be fetched again"
+        )
+    return begin
+
+
+# -- the index ---------------------------------------------------------------------------------------------------------
+
+
+def _damaged(what: str) -> Corrupt:
+    return Corrupt(f"the zip archive is cut short or its index is damaged ({what}); it has to be fetched again")
+
+
+def _find_index(source: Source) -> _Index:
+    before = max(source.size - _TAIL, 0)
+    tail = exactly(source, before, source.size - before)
+    end = len(tail) - _END.size
+    if not tail.endswith(b"\0\0") or tail[max(end, 0) :][:4] != b"PK\5\6":  # there is a comment
+        end = tail.rfind(b"PK\5\6", 0, max(end + 4, 0))
+    if end < 0:
+        raise _damaged("it has no end record")
+    _, disk, first_disk, _, count, size, offset, _ = _END.unpack_from(tail, end)
+    parts = {disk, first_disk} - {_FULL16}
+    end += before
+    if (where := _find_zip64(source, end)) is not None:
+        end = where
+        _, disk, first_disk, _, count, size, offset = _END64.unpack(exactly(source, end, _END64.size))
+        parts = {disk, first_disk}
+    if parts - {0}:
+        raise NotSupported("the zip archive is one of several parts; eofs cannot read it")
+    if size > end:
+        raise _damaged("it is shorter than its index")
+    return _Index(end - size, size, count, end - size - offset)
+
+
+def _find_zip64(source: Source, end: int) -> int | None:
+    """Return where zip64's end record is, if there is one."""
+    if end < _LOCATOR.size:
+        return None
+    mark, _, offset, _ = _LOCATOR.unpack(exactly(source, end - _LOCATOR.size, _LOCATOR.size))
+    if mark != b"PK\6\7":
+        return None
+    # right before its locator, whatever stands before the archive; what makes the record longer is rare
+    for where in (end - _LOCATOR.size - _END64.size, offset):
+        if 0 <= where <= end - _END64.size and exactly(source, where, 4) == b"PK\6\6":
+            return where
+    raise _damaged("its zip64 end record is missing")
+
+
+def _central_entries(index: bytes, shift: int) -> Iterator[_Entry]:
+    at = 0
+    while len(index) - at >= _CENTRAL.size:
+        mark, flags, method, time, date, crc, packed, size, name, extra, comment, attributes, offset = (
+            _CENTRAL.unpack_from(index, at)
+        )
+        if mark != b"PK\1\2":
+            break
+        at += _CENTRAL.size
+        more = index[at + name : at + name + extra]
+        if _FULL in (size, packed, offset):
+            size, packed, offset = _zip64(more, size, packed, offset)
+        yield _Entry(
+            index[at : at + name], flags, method, date << 16 | time, crc, packed, size, more, attributes, offset + shift
+        )
+        at += name + extra + comment
+    if at != len(index) and index[at : at + 4] != b"PK\5\5":  # a signature of the whole index
+        raise _damaged("an entry is none")
+
+
+def _local_entries(source: Source) -> list[_Entry]:
+    """Return what the headers before the members' data say, if that is safe; see `list_without_index`."""
+    headers, entries, at = Headers(source), list[_Entry](), 0
+    while len(head := headers.read(at, _LOCAL.size)) == _LOCAL.size and head.startswith(b"PK\3\4"):
+        _, flags, method, time, date, crc, packed, size, name, extra = _LOCAL.unpack(head)
+        if flags & _DESCRIPTOR or len(entries) == MAX_MEMBERS:
+            break
+        more = headers.read(at + _LOCAL.size, name + extra)
+        if _FULL in (size, packed):
+            size, packed = _zip64(more[name:], size, packed)
+        entries.append(_Entry(more[:name], flags, method, date << 16 | time, crc, packed, size, more[name:], 0, at))
+        at += _LOCAL.size + name + extra + packed
+    try:
+        index = _find_index(source)
+        safe = index.entries in {len(entries), len(entries) & _FULL16} and at == index.start
+    except (Corrupt, NotSupported):
+        safe = False
+    if not entries or not (safe or head.startswith(b"PK\1\2")):
+        raise _damaged("and what stands before its members does not say all of them")
+    return entries
+
+
+def _zip64(extra: bytes, *said: int) -> tuple[int, ...]:
+    """Return sizes and offset as the extra field of zip64 says them, where the header has no room."""
+    field = _extra(extra, 1)
+    if field is None:
+        return said
+    values = iter(struct.unpack(f"<{len(field) // 8}Q", field[: len(field) // 8 * 8]))
+    try:
+        return tuple(next(values) if value == _FULL else value for value in said)
+    except RuntimeError as error:  # what StopIteration becomes in there
+        raise _damaged("a zip64 field is too short") from error
+
+
+def _extra(extra: bytes, wanted: int) -> bytes | None:
+    """Return the extra field with the tag `wanted`."""
+    at = 0
+    while at + 4 <= len(extra):
+        tag, size = struct.unpack_from("<HH", extra, at)
+        if tag == wanted:
+            return extra[at + 4 : at + 4 + size]
+        at += 4 + size
+    return None
+
+
+# -- members -----------------------------------------------------------------------------------------------------------
+
+
+def _list(source: Source, entries: Iterable[_Entry], end: int) -> Listing:
+    """Return the listing of what `entries` say, all of which has to lie before `end`."""
+    members, directories, links = list[Member](), list[str](), list[Member]()
     for entry in entries:
-        name = _zip_name(entry)
+        name = _name(entry)
         path = clean(name)
-        if not 0 <= entry.header_offset <= index - _LOCAL_SIZE - entry.compress_size:
+        if not 0 <= entry.offset <= end - _LOCAL.size - entry.packed:
             raise Corrupt(f"{shown(path)} is not inside the zip archive; it has to be fetched again")
         if name.endswith(("/", "\\")):
             directories.append(path)
-        elif stat.S_ISLNK(entry.external_attr >> 16):
-            links.append(path)
+        elif stat.S_ISLNK(entry.attributes >> 16):
+            links.append(_member(entry, path))
         else:
-            members.append(_zip_member(entry, path))
-    log_paths("symbolic links are left out", links)
+            members.append(_member(entry, path))
+        if len(members) > MAX_MEMBERS:
+            raise TooLarge(f"the zip archive has more than {MAX_MEMBERS} members, the most that eofs reads")
+    targets = [(link, _target(source, link)) for link in links]
+    log_paths("symbolic links are left out", [link.path for link, target in targets if target is None])
+    members += [replace(link, link=target) for link, target in targets if target is not None]
     listing = tree("zip", members, directories)
     _check_apart(listing.members)
     return listing
 
 
-def _zip_member(entry: zipfile.ZipInfo, path: str) -> Member:
-    number = entry.compress_type
+def _member(entry: _Entry, path: str) -> Member:
     return Member(
-        path=path or "_",
-        size=entry.file_size,
-        mtime=_zip_mtime(entry),
-        offset=entry.header_offset,
-        packed=entry.compress_size,
-        method=_METHODS.get(number) or f"zip method {number}",
-        crc=entry.CRC,
-        encrypted=bool(entry.flag_bits & _ENCRYPTED) or number == _AES,
+        path or "_",
+        entry.size,
+        _mtime(entry),
+        entry.offset,
+        entry.packed,
+        _METHODS.get(entry.method) or f"zip method {entry.method}",
+        entry.crc,
+        encrypted=bool(entry.flags & _ENCRYPTED) or entry.method == _AES,
     )
 
 
-def _zip_name(entry: zipfile.ZipInfo) -> str:
-    """Return the name of an entry: UTF-8 where it is marked so or happens to be, else CP437."""
-    name = entry.orig_filename
-    if name.isascii() or entry.flag_bits & _UTF8:
-        return name
+def _target(source: Source, link: Member) -> str | None:
+    """Return where a symbolic link leads, which is its content; None where it cannot be read or leads out."""
+    if link.encrypted or link.size > _LINK_MAX or link.packed > 2 * _LINK_MAX or link.method not in _READ_AT_ONCE:
+        return None
     try:
-        return name.encode("cp437").decode("utf-8")
+        content = b"".join(decoders.unpack(source, data_offset(source, link), link))
+    except Corrupt:
+        return None
+    return clean_target(content.decode("utf-8", "surrogateescape"))
+
+
+def _name(entry: _Entry) -> str:
+    """Return the name of an entry: UTF-8 where it is marked so or happens to be, else CP437; no byte is lost."""
+    try:
+        return entry.name.decode()
     except UnicodeDecodeError:
-        return name.encode("cp437").decode("utf-8", "surrogateescape") if entry.flag_bits & _WAS_UTF8 else name
+        return entry.name.decode("utf-8", "surrogateescape") if entry.flags & _UTF8 else entry.name.decode("cp437")
 
 
-def _zip_mtime(entry: zipfile.ZipInfo) -> int:
+def _mtime(entry: _Entry) -> int:
     """Return the extended timestamp, else DOS time taken as UTC, in nanoseconds; within 1970 to 2106."""
-    at, extra, seconds = 0, entry.extra, 0
-    while at + 9 <= len(extra):
-        tag, size, flags, seconds = struct.unpack_from("<HHBl", extra, at)
-        if tag == 0x5455 and size >= 5 and flags & 1:
-            break
-        at += 4 + size
-    else:
-        seconds = _dos_seconds(entry.date_time)
-    return min(max(seconds, 0), 0xFFFFFFFF) * 1_000_000_000
+    field = entry.extra and _extra(entry.extra, 0x5455)
+    if field and field[0] & 1 and len(field) >= 5:
+        return max(int.from_bytes(field[1:5], "little", signed=True), 0) * 10**9
+    return _dos_time(entry.stamp)
 
 
 @functools.lru_cache(maxsize=1024)  # the members of one product share few times
-def _dos_seconds(date_time: tuple[int, ...]) -> int:
+def _dos_time(stamp: int) -> int:
+    date = (stamp >> 25) + 1980, stamp >> 21 & 15, stamp >> 16 & 31
     try:
-        return calendar.timegm(date_time)
+        seconds = calendar.timegm((*date, stamp >> 11 & 31, stamp >> 5 & 63, (stamp & 31) * 2))
     except ValueError:  # month 0: nobody has set a time
-        return calendar.timegm((1980, 1, 1, 0, 0, 0))
+        seconds = calendar.timegm((1980, 1, 1, 0, 0, 0))
+    return min(seconds, 0xFFFFFFFF) * 10**9
 
 
 def _check_apart(members: Iterable[Member]) -> None:
     """Refuse members that share bytes, by which a small archive unpacks to petabytes (Fifield 2019)."""
-    for one, other in itertools.pairwise(sorted(members, key=lambda member: member.offset)):
-        if one.offset + _LOCAL_SIZE + one.packed > other.offset:
+    for one, other in itertools.pairwise(sorted(members, key=operator.attrgetter("offset"))):
+        if one.offset + _LOCAL.size + one.packed > other.offset:
             paths = f"{shown(one.path)} and {shown(other.path)}"
             raise TooLarge(f"{paths} share their bytes; eofs refuses this as a likely archive bomb")
-
-
-def data_offset(source: Source, member: Member) -> int:
-    """Return where the packed bytes of `member` begin, behind its local header."""
-    header = exactly(source, member.offset, _LOCAL_SIZE)
-    name_size, extra_size = (int.from_bytes(header[at : at + 2], "little") for at in (26, 28))
-    raw = exactly(source, member.offset + _LOCAL_SIZE, name_size)
-    names = {clean(raw.decode("utf-8", "surrogateescape")) or "_", clean(raw.decode("cp437")) or "_"}
-    # `tree` may have numbered the file, so its last part is held against nothing then
-    directory = member.path.rpartition("/")[0] if NUMBERED.search(member.path) else None
-    named = member.path in names or directory in {name.rpartition("/")[0] for name in names}
-    begin = member.offset + _LOCAL_SIZE + name_size + extra_size
-    if not header.startswith(_LOCAL) or not named or begin + member.packed > source.size:
-        raise Corrupt(
-            f"{shown(member.path)} is not where the zip archive's index says; the archive has to be fetched again"
-        )
-    return begin

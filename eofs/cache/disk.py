@@ -61,7 +61,7 @@ class Cache:
         self.limit = limit
         self._products = directory / "products"
         try:
-            self._products.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make(self._products)
             self._budget = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise ConfigError(
@@ -116,8 +116,11 @@ class Cache:
         Returns:
             the file, whole or partial; a partial one may be filled by this process and no other. None while another
             process fills it.
+
+        Raises:
+            CacheFull: there is no room for even an empty file, or the cache cannot be written.
         """
-        with self._lock:
+        with self._lock, self._writing():
             return self._held(self._current.get(path) or _open_whole(path) or _claim(path))
 
     def open_whole(self, path: Path) -> PartialFile | None:
@@ -134,7 +137,8 @@ class Cache:
 
     def finish(self, file: PartialFile) -> None:
         """Give a file that has been filled and verified its final name, and let other processes read it."""
-        file.finish(lambda fd: fcntl.flock(fd, fcntl.LOCK_SH))
+        with self._writing():
+            file.finish(lambda fd: fcntl.flock(fd, fcntl.LOCK_SH))
 
     def release(self, file: PartialFile) -> None:
         """Let go of a file; the last to do so closes it."""
@@ -145,8 +149,11 @@ class Cache:
             del self._holders[file]
             if self._current.get(file.path) is file:
                 del self._current[file.path]
-            if not file.whole and not file.arrived:
-                _remove(file.path)
+            if file.whole:
+                _use(file.fileno())
+            elif not file.arrived:
+                blocks.map_of(file.path).unlink(missing_ok=True)
+                _unlink(blocks.part_of(file.path), file.fileno())
             file.close()
 
     def discard(self, file: PartialFile) -> None:
@@ -154,7 +161,17 @@ class Cache:
         with self._lock:
             if self._current.get(file.path) is file:
                 del self._current[file.path]
-            _remove(file.path)
+            _unlink(file.path, file.fileno())
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise CacheFull(
+                f"the cache ({self.directory}) cannot be written: {error.strerror}; make room there, "
+                "or name another one with cache_dir"
+            ) from error
 
     def _held(self, file: PartialFile | None) -> PartialFile | None:
         if file:
@@ -196,13 +213,13 @@ class Cache:
     def _evict_for(self, path: Path, size: int) -> None:
         units = [unit for unit in self._units() if unit.path != path]
         used = sum(unit.size for unit in units) + self.records.volume()
-        disk = _free(self.directory) + _allocated(path)
+        disk = self._disk_for(path)
         for unit in sorted(units, key=lambda unit: unit.used):
             if used + size <= self.limit and size <= disk:
                 return
             if self._evict(unit):
                 used -= unit.size
-                disk = _free(self.directory) + _allocated(path)
+                disk = self._disk_for(path)
         if used + size > self.limit:
             raise CacheFull(
                 f"{size:,} bytes are needed, and {used:,} of the cache's {self.limit:,} are in use; "
@@ -213,17 +230,26 @@ class Cache:
                 f"{size:,} bytes are needed, and the disk of {self.directory} has {disk:,} left; free some space"
             )
 
+    def _disk_for(self, path: Path) -> int:
+        """Return the bytes that a file at `path` can have on the disk: those that are free, and its own."""
+        free = shutil.disk_usage(self.directory).free
+        with contextlib.suppress(OSError):
+            free += _either(path).stat().st_blocks * 512
+        return free
+
     def _evict(self, unit: _Unit) -> bool:
         """Remove one file unless somebody has it open; tell whether it is gone."""
         try:
             fd = os.open(_either(unit.path), os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
-            return True
+        except OSError as error:  # in a shared cache it may be another user's
+            return isinstance(error, FileNotFoundError)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _remove(unit.path)
-        except BlockingIOError:
-            return False
+            if not _lock(fd, fcntl.LOCK_EX):
+                return False
+            if os.fstat(fd).st_nlink:
+                blocks.map_of(unit.path).unlink(missing_ok=True)
+                for name in (blocks.part_of(unit.path), unit.path):
+                    _unlink(name, fd)
         finally:
             os.close(fd)
         log.info("evicted %s (%s bytes)", unit.path.relative_to(self._products), f"{unit.size:,}")
@@ -242,9 +268,14 @@ class Cache:
 def _safe(name: str) -> str:
     """Return a file name that stands for `name` and no other: readable, and with a hash where it had to change."""
     plain = re.sub(r"[^A-Za-z0-9._-]", "_", name)[:120].lstrip(".") or "_"
-    if plain == name:
-        return plain
-    return f"{plain}-{hashlib.sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}"
+    mark = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    return plain if plain == name else f"{plain}~{mark}"
+
+
+def _make(directory: Path) -> None:
+    """Make a directory, and those that it stands in: what is new can be looked into by its user alone."""
+    for each in reversed((directory, *directory.parents)):
+        each.mkdir(mode=0o700, exist_ok=True)
 
 
 def _open_whole(path: Path) -> PartialFile | None:
@@ -256,19 +287,18 @@ def _open_whole(path: Path) -> PartialFile | None:
     if not _lock(fd, fcntl.LOCK_SH) or not os.fstat(fd).st_nlink:
         os.close(fd)
         return None
-    with contextlib.suppress(PermissionError):  # in a shared cache the file may be another user's
-        os.utime(fd, ns=(time.time_ns(), os.fstat(fd).st_mtime_ns))
+    _use(fd)
     return PartialFile(path, fd, whole=True)
 
 
 def _claim(path: Path) -> PartialFile | None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make(path.parent)
     fd = os.open(blocks.part_of(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     if not _lock(fd, fcntl.LOCK_EX) or not os.fstat(fd).st_nlink:
         os.close(fd)
         return None
-    if path.exists():  # another process finished it at this moment
-        blocks.part_of(path).unlink(missing_ok=True)
+    if path.exists():  # another process finishes it, or evicts it, at this moment
+        _unlink(blocks.part_of(path), fd)
         os.close(fd)
         return None
     os.utime(fd)
@@ -287,17 +317,14 @@ def _either(path: Path) -> Path:
     return path if path.exists() else blocks.part_of(path)
 
 
-def _remove(path: Path) -> None:
-    for name in (blocks.map_of(path), blocks.part_of(path), path):
-        name.unlink(missing_ok=True)
+def _unlink(name: Path, fd: int) -> None:
+    """Remove the file that `fd` has open, where `name` is its name: by now it may be that of a newer file."""
+    with contextlib.suppress(FileNotFoundError):
+        if os.path.samestat(name.stat(), os.fstat(fd)):
+            name.unlink()
 
 
-def _free(directory: Path) -> int:
-    return shutil.disk_usage(directory).free
-
-
-def _allocated(path: Path) -> int:
-    try:
-        return _either(path).stat().st_blocks * 512
-    except OSError:
-        return 0
+def _use(fd: int) -> None:
+    """Note that a whole file is used now."""
+    with contextlib.suppress(PermissionError):  # in a shared cache it may be another user's
+        os.utime(fd, ns=(time.time_ns(), os.fstat(fd).st_mtime_ns))

@@ -10,10 +10,11 @@ import logging
 import sqlite3
 import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import diskcache
 
+from eofs.errors import ConfigError
 from eofs.model import Order
 from eofs.status import StorageStatus
 
@@ -32,12 +33,12 @@ class Records:
 
     def __init__(self, directory: Path) -> None:
         try:
-            self._store = diskcache.Cache(str(directory), eviction_policy="none")
+            self._store = _opened(directory)
         except sqlite3.DatabaseError:
-            broken = directory.with_name(f"records.broken-{int(time.time())}")
+            broken = directory.with_name(f"records.broken-{time.time_ns()}")
             directory.rename(broken)
             log.warning("the cache's records were damaged and are begun anew; the old ones are in %s", broken)
-            self._store = diskcache.Cache(str(directory), eviction_policy="none")
+            self._store = _opened(directory)
 
     def close(self) -> None:
         """Close the data base."""
@@ -49,34 +50,65 @@ class Records:
 
     def order(self, product: Product) -> Order | None:
         """Return the product's order, where one has been placed and not been filled yet."""
-        text = self._store.get(_key("order", product), retry=True)
+        text = self._get("order", product)
         return Order(**json.loads(text)) if text else None
 
     def note_order(self, product: Product, order: Order | None) -> None:
         """Note an order, or with None that there is no longer any."""
-        if order:
-            self._store.set(_key("order", product), json.dumps(asdict(order)), retry=True)
-        else:
-            self._store.delete(_key("order", product), retry=True)
+        self._note("order", product, json.dumps(asdict(order)) if order else None)
 
     def storage(self, product: Product) -> StorageStatus | None:
         """Return what the provider itself said last of the product's storage, unless that is long ago."""
-        word = self._store.get(_key("storage", product), retry=True)
+        word = self._get("storage", product)
         return StorageStatus(word) if word else None
 
     def note_storage(self, product: Product, storage: StorageStatus) -> None:
         """Note what the provider has said of the product's storage."""
-        self._store.set(_key("storage", product), storage.value, expire=STORAGE_MEMORY, retry=True)
+        self._note("storage", product, storage.value, expire=STORAGE_MEMORY)
 
     def quicklook(self, product: Product) -> bytes | None:
         """Return the product's quicklook, or None where it has not been fetched."""
-        picture = self._store.get(_key("quicklook", product), retry=True)
+        picture = self._get("quicklook", product)
         return None if picture is None else bytes(picture)
 
     def note_quicklook(self, product: Product, picture: bytes) -> None:
         """Keep a quicklook."""
-        self._store.set(_key("quicklook", product), picture, retry=True)
+        self._note("quicklook", product, picture)
+
+    # A full disk or a damaged page cost what was to be noted; the product is brought all the same.
+
+    def _get(self, kind: str, product: Product) -> Any:
+        try:
+            return self._store.get(_key(kind, product), retry=True)
+        except (sqlite3.DatabaseError, OSError) as error:
+            log.warning("the %s of %s could not be read: %s", kind, product.title, error)
+            return None
+
+    def _note(self, kind: str, product: Product, value: str | bytes | None, expire: float | None = None) -> None:
+        try:
+            if value is None:
+                self._store.delete(_key(kind, product), retry=True)
+            else:
+                self._store.set(_key(kind, product), value, expire=expire, retry=True)
+        except (sqlite3.DatabaseError, OSError) as error:
+            log.warning("the %s of %s could not be noted: %s", kind, product.title, error)
+
+
+def _opened(directory: Path) -> Any:
+    """Open the data base; `sqlite3.DatabaseError` means that it is damaged.
+
+    Raises:
+        ConfigError: it cannot be used, which says nothing against what it holds.
+    """
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)  # diskcache would let others look into it
+        return diskcache.Cache(str(directory), eviction_policy="none")
+    except (sqlite3.OperationalError, OSError) as error:
+        raise ConfigError(
+            f"the cache directory {directory.parent} cannot be used: {error}; make room there, "
+            "or name another one with cache_dir"
+        ) from error
 
 
 def _key(kind: str, product: Product) -> str:
-    return f"{kind}/{product.provider}/{product.uid}"
+    return json.dumps((kind, *product.key))

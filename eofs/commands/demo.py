@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
 import tempfile
 from pathlib import Path
 
 from eofs import catalog, config
-from eofs.commands.mount import mount, take_signals, usable
+from eofs.commands.mount import import_fuse, serve, take_signals, usable
 from eofs.demo import DemoProvider
 
 STAGING = 6.0  # seconds that an order takes
@@ -17,23 +20,50 @@ WAIT = "0.03"  # minutes between two checks
 def demo(mountpoint: str | None, typed: dict[str, str | bool]) -> None:
     """Mount the demo's products until Ctrl-C; without a mount point in a directory made for it.
 
-    Everything lies in one directory beside the mount, which goes when the demo ends: the provider's archives with
-    their checksums, its access log, the search result, the cache.
+    All else lies in one directory, which goes when the demo ends: the provider's archives with their checksums, its
+    access log, the search result, the cache. So does the mount point if it was made for the demo.
 
     Raises:
         EofsError: it cannot be mounted.
     """
-    with tempfile.TemporaryDirectory(prefix="eofs-demo-") as directory:
+    with tempfile.TemporaryDirectory(prefix="eofs-demo-") as directory, contextlib.ExitStack() as at_the_end:
         work = Path(directory)
-        place = Path(mountpoint) if mountpoint else work / "mnt"
-        place.mkdir(parents=True, exist_ok=True)
-        usable(str(place))
+        place = Path(mountpoint or work / "products").absolute()
+        made = [folder for folder in (place, *place.parents) if not os.path.lexists(folder)]
+        at_the_end.callback(_take_away, made)
+        with contextlib.suppress(OSError):  # that it is not there is said by `usable`
+            place.mkdir(parents=True)
+        target = usable(str(place))
+        import_fuse()
         take_signals()  # the provider has threads
         settings = config.load({"wait": WAIT, "cache_dir": str(work / "cache"), **typed})
         with DemoProvider(work / "provider", staging_seconds=STAGING, rate=RATE, log=work / "provider.log") as provider:
-            result = provider.write_result(work / "search_result.geojson")
-            print(f"search result  {result}")
-            print(f"provider       {provider.url}  (archives and checksums in {work / 'provider'})")
-            print(f"its log        {work / 'provider.log'}")
-            print(f"mounted on     {place.absolute()}  until Ctrl-C", flush=True)
-            mount(catalog.load(result), str(place), settings, foreground=True)
+            result = catalog.load(provider.write_result(work / "search_result.geojson"))
+
+            def welcome() -> None:
+                print(_WELCOME.format(url=provider.url, work=work, place=target), flush=True)
+
+            def tidy() -> None:
+                shutil.rmtree(work, ignore_errors=True)
+                _take_away(made)
+
+            serve(result, target, settings, welcome, foreground=True, tidy=tidy)
+
+
+def _take_away(folders: list[Path]) -> None:
+    for folder in folders:
+        with contextlib.suppress(OSError):  # somebody else has put something there
+            folder.rmdir()
+
+
+_WELCOME = f"""\
+The demo provider serves ten products at {{url}}, five of them from tape.
+  {{work}}/search_result.geojson   what a search for them found
+  {{work}}/provider/               their archives, with checksums
+  {{work}}/provider.log            every request, as the provider sees it
+  {{work}}/cache/                  what eofs has downloaded
+They are mounted until Ctrl-C, which removes all of it. Look at them from another terminal or a file manager:
+  cd {{place}}
+  cat */status
+  ls */data/*20201119*/             one from tape: waits {STAGING:.0f} seconds for its order, then downloads it\
+"""

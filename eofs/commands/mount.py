@@ -17,7 +17,7 @@ import cachetools
 from eofs import daemon, tree
 from eofs.cache import Cache
 from eofs.client import Client
-from eofs.commands.unmount import fusermount
+from eofs.commands.unmount import fusermount, holders
 from eofs.errors import EofsError, MountError
 from eofs.fetch import Engine
 from eofs.log import start_logging
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from eofs.catalog import SearchResult
     from eofs.config import Config
     from eofs.mount import FileSystem
+    from eofs.options import Options
 
 log = logging.getLogger(__name__)
 
@@ -70,44 +71,62 @@ def mount(result: SearchResult, mountpoint: str, settings: Config, *, foreground
 
 
 def serve(
-    result: SearchResult, mountpoint: str, settings: Config, ready: Callable[[], None], *, foreground: bool
+    result: SearchResult,
+    mountpoint: str,
+    settings: Config,
+    ready: Callable[[], None],
+    *,
+    foreground: bool,
+    tidy: Callable[[], None] = lambda: None,
 ) -> None:
-    """Answer for a mount until it is unmounted, by a signal or by somebody else."""
+    """Answer for a mount until it is unmounted, by a signal or by somebody else.
+
+    `ready` is called when it is mounted, `tidy` before a second signal ends the process where it stands.
+    """
     options = settings.options
     start_logging(options.log_file, options.verbose, foreground=foreground)
     for sentence in result.left_out:
         log.warning("%s", sentence)
     fuse = import_fuse()
     cache = Cache(options.cache_dir, cache_limit(options))
-    engine = Engine(
-        cache,
-        options,
-        lambda name: Client(
-            settings.provider(name),
-            settings.network,
-            connections=options.connections,
-            stall_timeout=options.stall_timeout,
-        ),
-    )
+    engine = Engine(cache, options, lambda name: _client(settings, name))
     about = {"pid": str(os.getpid()), "result": result.source}
     root = tree.build(result.products, engine, mountpoint, time.time_ns(), about)
-    file_system = fuse.FileSystem(root, Usage(cache), ready)
-    threading.Thread(target=_await_signal, args=(file_system, mountpoint), name="signals", daemon=True).start()
-    given = {"uid": options.uid, "gid": options.gid, "umask": None if options.umask is None else f"{options.umask:03o}"}
-    flags = {"allow_other": options.allow_other, "allow_root": options.allow_root}
+
+    def begin() -> None:
+        # Not before: what is not mounted yet cannot be unmounted, and the signal would be lost.
+        what = (file_system, mountpoint, tidy)
+        threading.Thread(target=_await_signals, args=what, name="signals", daemon=True).start()
+        ready()
+
+    file_system = fuse.FileSystem(root, Usage(cache), begin, options.umask or 0)
     try:
-        fuse.serve(
-            file_system,
-            mountpoint,
-            result.source,
-            [*(flag for flag in options.flags if flag != "ro"), *(flag for flag, wanted in flags.items() if wanted)],
-            **{key: value for key, value in given.items() if value is not None},
-        )
+        fuse.serve(file_system, mountpoint, result.source, _flags(options), **_owner(options))
     finally:
         file_system.stopping.set()
         engine.close()
         cache.close()
         log.info("%s is unmounted", mountpoint)
+
+
+def _flags(options: Options) -> list[str]:
+    wanted = {"allow_other": options.allow_other, "allow_root": options.allow_root}
+    return [*(flag for flag in options.flags if flag != "ro"), *(flag for flag in wanted if wanted[flag])]
+
+
+def _owner(options: Options) -> dict[str, int]:
+    given = {"uid": options.uid, "gid": options.gid}
+    return {name: number for name, number in given.items() if number is not None}
+
+
+def _client(settings: Config, provider: str) -> Client:
+    options = settings.options
+    return Client(
+        settings.provider(provider),
+        settings.network,
+        connections=options.connections,
+        stall_timeout=options.stall_timeout,
+    )
 
 
 class Usage:
@@ -134,13 +153,22 @@ def import_fuse() -> ModuleType:
     return fuse
 
 
-def _await_signal(file_system: FileSystem, mountpoint: str) -> None:
-    """Unmount when we are told to end: release who waits, then take the mount away, at once or when it is free."""
+def _await_signals(file_system: FileSystem, mountpoint: str, tidy: Callable[[], None]) -> None:
+    """Unmount when we are told to end: release who waits, then take the mount away, at once or when it is free.
+
+    Told a second time, do not wait until it is free.
+    """
     number = signal.sigwait(LAST_SIGNALS)
     log.info("%s: unmounting", signal.Signals(number).name)
     file_system.stopping.set()
-    if fusermount("-u", mountpoint):
-        fusermount("-u", "-z", mountpoint)
+    if not fusermount("-u", mountpoint):
+        return
+    if busy := holders(mountpoint):
+        log.warning("%s is in use by %s; eofs ends when it is free, or when told again", mountpoint, ", ".join(busy))
+    fusermount("-u", "-z", mountpoint)
+    number = signal.sigwait(LAST_SIGNALS)
+    tidy()
+    os._exit(128 + number)
 
 
 def usable(mountpoint: str) -> str:
@@ -151,9 +179,10 @@ def usable(mountpoint: str) -> str:
     """
     place = Path(mountpoint).absolute()
     try:
+        occupied = any(place.iterdir())  # asked first: the attributes of a dead mount live on for a second
         if os.path.ismount(place):
             raise MountError(f"{mountpoint} is mounted already; unmount it first: eofs unmount {mountpoint}")
-        if any(place.iterdir()):
+        if occupied:
             raise MountError(f"{mountpoint} is not empty; take an empty directory")
     except FileNotFoundError:
         raise MountError(f"{mountpoint} does not exist; make it first: mkdir -p {mountpoint}") from None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fnmatch
 import logging
 import threading
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,7 @@ log = logging.getLogger(__name__)
 
 FAILURE_MEMORY = 30.0  # seconds during which a failure is answered again without asking the provider again
 FAILURES = 10_000  # products whose last failure is remembered for their status file
+PARTING = 2.0  # seconds that are given to all that is under way to come to its end
 LISTINGS = 512  # products whose list of files is kept in memory
 
 
@@ -86,8 +88,11 @@ class Engine:
             stories = [running.story for running in self._running.values()]
         for story in stories:
             story.cancel()
+        enough = time.monotonic() + PARTING
         for story in stories:
-            story.done.wait(2)
+            story.done.wait(max(0.0, enough - time.monotonic()))
+        for client in list(self._clients.values()):
+            client.close()
 
     # -- what may be asked -------------------------------------------------------------------------------------------
 
@@ -96,7 +101,7 @@ class Engine:
         local, arrived, size = self._cache.local(self._cache.archive(product))
         with self._lock:
             running = self._running.get(product.key)
-            failure = self._memory.get((product.key, "data"))
+            failure = None if local is Local.COMPLETE else self._memory.get((product.key, "data"))
         stage = running.story.stage if running else begin_stage(product, self._cache)
         if failure and not running and not isinstance(failure.error, NotReady | Cancelled):
             stage = replace(stage, activity=Activity.FAILED)
@@ -160,8 +165,11 @@ class Engine:
 
     def _list(self, product: Product, file: PartialFile, caller: Caller) -> Listing:
         view = View(file, caller)
-        name = bare.file_name(product, view.read(0, bare.HEAD))
-        return archive.list_members(view, name) if self._extracts(product) else bare.as_it_is(view, name)
+        head = view.read(0, bare.HEAD)
+        name = bare.file_name(product, head)
+        # Whether something is an archive is told by its end too, and that of a bare file may be long in coming.
+        is_file = bare.is_bare(head) or not self._extracts(product)
+        return bare.as_it_is(view, name) if is_file else archive.list_members(view, name)
 
     def _extracts(self, product: Product) -> bool:
         extract = self._options.extract
@@ -194,7 +202,7 @@ class Engine:
                 raise Cancelled("eofs is being unmounted")
             if not (caller.patient and self._options.block):
                 raise NotReady(f"{story.product.title} is not ready; its status file says how far it is")
-            if self._clock.now() > deadline and story.stage.activity is not Activity.DOWNLOADING:
+            if self._clock.now() > deadline and story.resting and story.stage.activity is not Activity.DOWNLOADING:
                 raise NotReady(f"{story.product.title} is not ready yet and stays ordered; open it again later")
         if story.failure:
             raise again(story.failure)
@@ -208,6 +216,8 @@ class Engine:
                 running.waiters += 1
                 running.story.prolong(deadline)
                 return running
+            if self._closing.is_set():
+                raise Cancelled("eofs is being unmounted")
             self._memory.pop((product.key, "data"), None)
             # two to begin with: the story itself, and who asks
             running = self._running[product.key] = _Running(Story(product, around, stage, deadline), waiters=2)
@@ -221,6 +231,7 @@ class Engine:
             self._remember(story.product, "data", story.failure)
         with self._lock:
             self._listings.pop(story.product.key, None)  # the archive may be another than the one listed before
+        story.done.set()  # not before all is in place that those who waited may ask for next
         self._leave(running)
 
     def _leave(self, running: _Running) -> None:

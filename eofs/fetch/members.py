@@ -1,13 +1,15 @@
 """Reading the members of an archive that is in the cache, or on its way there.
 
 A stored member is a window of the archive. A small deflated one is unpacked in memory; a large one once into a file
-of the cache, whose readers follow the inflater: each byte is served as soon as it is there.
+of the cache, whose readers follow the inflater: each byte is served as soon as it is there. An archive that is packed
+as a whole (``.tar.gz``) is such a file too, in which its members are windows; its size is known at its end.
 
 Threads: one lock guards the unpacked small members and the set of files being inflated; nothing waits under it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 from dataclasses import dataclass
@@ -18,14 +20,15 @@ import cachetools
 from eofs import archive, transfer
 from eofs.blocks import POLL, PartialFile, View
 from eofs.errors import Corrupt, EofsError
+from eofs.model import Member
 from eofs.nodes import Caller, Held
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from eofs.cache import Cache
-    from eofs.model import Member, Product
+    from eofs.model import Product
     from eofs.nodes import Reader
 
 log = logging.getLogger(__name__)
@@ -96,6 +99,41 @@ class Members:
         self, product: Product, file: PartialFile, format_name: str, member: Member, caller: Caller
     ) -> Reader:
         path = self._cache.member(product, member)
+        pieces = transfer.unpack(View(file), format_name, member)
+        return Window(
+            self._filled(product, file, path, pieces, member.size, caller), 0, member.size, self._cache.release
+        )
+
+    def unwrapped(self, product: Product, file: PartialFile, caller: Caller) -> PartialFile:
+        """Return what is in `file`, held for the caller, if all of it is packed; else `file` itself.
+
+        What is returned takes over the caller's hold on `file`. It may still be coming.
+
+        Raises:
+            NotSupported: what unpacks it is not installed.
+        """
+        try:
+            head = View(file, caller).read(0, archive.HEAD)
+            kind = archive.wrapping(head)
+            if kind is None:
+                return self._cache.hold(file)
+            # Another version of the product begins otherwise: the times of its files are there, packed or not.
+            stamp = Member(hashlib.sha256(head).hexdigest(), file.size or 0, mtime=0, offset=0, packed=0, method=kind)
+            pieces = archive.unwrap(View(file), kind, product.title)
+            return self._filled(product, file, self._cache.member(product, stamp), pieces, None, caller)
+        finally:
+            self._cache.release(file)
+
+    def _filled(
+        self,
+        product: Product,
+        file: PartialFile,
+        path: Path,
+        pieces: Iterator[bytes],
+        size: int | None,
+        caller: Caller,
+    ) -> PartialFile:
+        """Return the file of the cache at `path`, held; where it is not there, a thread fills it with `pieces`."""
         while (inflated := self._cache.open(path)) is None:  # another process inflates it
             threading.Event().wait(POLL)
             caller.check()
@@ -106,25 +144,26 @@ class Members:
         if ours:
             try:
                 inflated.restart()
-                with self._cache.room(path, member.size):
-                    inflated.begin(member.size, None)
-            except BaseException:
+                self._begin(inflated, size, file.size or 0)
+            except EofsError as error:
+                inflated.fail(error)
                 self._stop_inflating(path)
                 self._cache.release(inflated)
                 raise
-            holds = self._cache.hold(file), self._cache.hold(inflated)
-            work = (product, *holds, format_name, member)
+            work = (product, self._cache.hold(file), self._cache.hold(inflated), pieces)
             threading.Thread(target=self._inflate, args=work, name="inflate", daemon=True).start()
-        return Window(inflated, 0, member.size, self._cache.release)
+        return inflated
 
-    def _inflate(
-        self, product: Product, file: PartialFile, inflated: PartialFile, format_name: str, member: Member
-    ) -> None:
+    def _inflate(self, product: Product, file: PartialFile, inflated: PartialFile, pieces: Iterator[bytes]) -> None:
         offset = 0
         try:
-            for data in transfer.unpack(View(file), format_name, member):
+            for data in pieces:
+                end = offset + len(data)
+                if inflated.size is None and offset // transfer.GROWTH != end // transfer.GROWTH:
+                    with self._cache.room(inflated.path, end + transfer.GROWTH):
+                        pass
                 inflated.write(offset, data)
-                offset += len(data)
+                offset = end
             self._cache.finish(inflated)
         except Corrupt as error:
             inflated.fail(self._damaged(product, file, error))
@@ -139,6 +178,13 @@ class Members:
             self._stop_inflating(inflated.path)
             self._cache.release(inflated)
             self._cache.release(file)
+
+    def _begin(self, inflated: PartialFile, size: int | None, at_least: int) -> None:
+        try:
+            with self._cache.room(inflated.path, at_least if size is None else size):
+                inflated.begin(size, None)
+        except OSError as error:
+            raise transfer.full(error, self._cache) from error
 
     def _stop_inflating(self, path: Path) -> None:
         with self._lock:

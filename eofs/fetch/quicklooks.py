@@ -12,12 +12,12 @@ import contextlib
 import logging
 import re
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent import futures
 from typing import TYPE_CHECKING
 
 from eofs.blocks import POLL
 from eofs.client import PassingFault, Staging
-from eofs.errors import EofsError, NotReady, NotSupported, ProviderFailed
+from eofs.errors import Cancelled, EofsError, NotReady, NotSupported, ProviderFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 LARGEST = 32 << 20  # bytes; what is larger is no quicklook
 TRIES = 2
+AT_A_TIME = 4
 SUFFIXES = {"jpg", "jpeg", "png", "gif", "webp", "bmp", "tif", "tiff", "jp2"}
 DATA_URI = re.compile(r"data:image/(?P<kind>[\w.+-]+)?[^,]*,", re.ASCII)
 
@@ -41,8 +42,8 @@ def file_name(product: Product) -> str | None:
     if not product.quicklook:
         return None
     if inline(product.quicklook) is not None:
-        return "quicklook.png" if product.quicklook.partition(",")[2].startswith("iVBOR") else "quicklook.jpg"
-    suffix = product.quicklook.partition("?")[0].rpartition("/")[2].rpartition(".")[2].lower()
+        return "quicklook.png" if DATA_URI.sub("", product.quicklook).startswith("iVBOR") else "quicklook.jpg"
+    suffix = re.split(r"[?#]", product.quicklook)[0].rpartition("/")[2].rpartition(".")[2].lower()
     return f"quicklook.{suffix if suffix in SUFFIXES else 'jpg'}"
 
 
@@ -61,13 +62,14 @@ class Quicklooks:
     def __init__(self, cache: Cache, client_of: Callable[[Product], Client]) -> None:
         self._cache = cache
         self._client_of = client_of
-        self._workers = ThreadPoolExecutor(4, thread_name_prefix="quicklook")
+        self._slots = threading.Semaphore(AT_A_TIME)
+        self._closing = threading.Event()
         self._under_way: dict[tuple[str, str], Future[bytes]] = {}
         self._lock = threading.Lock()
 
     def close(self) -> None:
         """Start no further one."""
-        self._workers.shutdown(wait=False, cancel_futures=True)
+        self._closing.set()
 
     def known(self, product: Product) -> bytes | None:
         """Return a quicklook that needs no request, or None."""
@@ -79,17 +81,28 @@ class Quicklooks:
         with self._lock:
             future = self._under_way.get(product.key)
             if future is None:
-                future = self._workers.submit(self._fetch, product)
-                self._under_way[product.key] = future
-        while not future.done():
+                future = self._under_way[product.key] = futures.Future()
+                # A daemon, unlike an executor's threads: the program's end does not wait for a provider that is silent.
+                threading.Thread(target=self._work, args=(future, product), name="quicklook", daemon=True).start()
+        while not futures.wait((future,), POLL).done:
             caller.check()
-            with contextlib.suppress(TimeoutError):
-                future.exception(timeout=POLL)
-        with self._lock:
-            self._under_way.pop(product.key, None)
         return future.result()
 
+    def _work(self, future: Future[bytes], product: Product) -> None:
+        try:
+            with self._slots:
+                # It may have come between the question for it and now.
+                picture = self.known(product)
+                future.set_result(self._fetch(product) if picture is None else picture)
+        except Exception as error:  # noqa: BLE001 - it is raised where the quicklook is waited for
+            future.set_exception(error)
+        finally:
+            with self._lock:
+                del self._under_way[product.key]
+
     def _fetch(self, product: Product) -> bytes:
+        if self._closing.is_set():
+            raise Cancelled("eofs is being unmounted")
         link = product.quicklook or ""
         if not link.startswith(("http://", "https://")):
             raise NotSupported(f"the quicklook of {product.title} has a link that this version of eofs cannot follow")

@@ -4,12 +4,14 @@ However many programs open the product, there is one story at a time in this pro
 makes it one among all processes that share the cache.
 
 Threads: a story runs in a thread of its own, since a wait is no work and must not take a worker away from a download.
-Other threads read `stage`, a value that is replaced as a whole, wait for `done`, and may call `prolong` and `cancel`.
+Other threads read `stage`, a value that is replaced as a whole, and `resting`; they wait for `done`, which who runs it
+sets; and they may call `prolong` and `cancel`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import threading
 import time
@@ -17,12 +19,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from eofs import status, transfer
-from eofs.client import PassingFault, Staging, back_off, download_url
+from eofs.client import LONGEST_BACK_OFF, PassingFault, Staging, back_off, download_url
 from eofs.errors import Cancelled, Corrupt, EofsError, NotAllowed, NotReady
 from eofs.model import Order
 from eofs.status import Activity, StorageStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from eofs.blocks import PartialFile
     from eofs.cache import Cache
     from eofs.client import Client
@@ -88,6 +92,8 @@ class Story:
         self.file: PartialFile | None = None
         self.failure: EofsError | None = None
         self.done = threading.Event()
+        self.resting = False  # it waits for its time or its turn, and not for an answer of the provider
+        self._hang_up: Callable[[], None] = _nothing
         self._around = around
         self._stop = threading.Event()
         self._has_order_slot = False
@@ -101,13 +107,13 @@ class Story:
     def cancel(self) -> None:
         """Stop as soon as possible; what has arrived stays, an order stays placed."""
         self._stop.set()
+        self._hang_up()
 
     # -- the story ---------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Bring the product. Never raises: how it ended is in `failure`, None for well."""
         with contextlib.ExitStack() as at_the_end:
-            at_the_end.callback(self.done.set)
             at_the_end.callback(self._give_order_slot_back)
             try:
                 self._bring()
@@ -165,7 +171,7 @@ class Story:
             here = file.reaches(0) if file.size is not None else 0
             furthest = max(furthest, here)
             try:
-                with client.connection(self._check):
+                with client.connection(self._rest):
                     self._receive(file, url, here)
                 return
             except Staging as answer:
@@ -180,7 +186,9 @@ class Story:
         whole = file.size is not None and here == file.size
         if whole:  # all had come when the program ended; only the verification is missing
             return
+        self.resting = False
         with contextlib.closing(client.get(url, start=here, validator=file.validator)) as response:
+            self._hang_up = functools.partial(transfer.hang_up, response)
             self._move(Activity.DOWNLOADING, storage=StorageStatus.ONLINE)
             self._around.cache.records.note_storage(self.product, StorageStatus.ONLINE)
             self._give_order_slot_back()
@@ -198,8 +206,9 @@ class Story:
     def _wait_for_staging(self, answer: str) -> None:
         """The provider is bringing it from tape: note the order, and sleep until the next check."""
         options, now = self._around.options, self._around.clock.now()
-        placed = self.stage.order.placed if self.stage.order else now
-        order = Order(placed=placed, id=self.stage.order.id if self.stage.order else None, answer=answer)
+        # Another process may have placed it, while we waited for that one.
+        known = self.stage.order or self._around.cache.records.order(self.product)
+        order = Order(placed=known.placed if known else now, id=known.id if known else None, answer=answer)
         self._around.cache.records.note_order(self.product, order)
         if not self._has_order_slot:  # said to be ONLINE, and is not
             if self._around.options.order == "never":
@@ -214,11 +223,15 @@ class Story:
         self._sleep(pause)
 
     def _wait_after(self, fault: PassingFault, tries: int) -> None:
-        """Sleep before another try, or give up: too many tries, or throttled beyond the deadline."""
+        """Sleep before another try, or give up: too many tries, or no time left."""
+        self._check()
         provider, now = self._around.client.provider, self._around.clock.now()
         pause = back_off(tries, provider.retry_delay, fault.retry_after)
         throttled = isinstance(fault.error, NotReady)
-        if now + pause > self.deadline if throttled else tries > provider.retries:
+        # A download that has begun may go on beyond the deadline.
+        late = now + pause > self.deadline and (throttled or self.stage.activity is not Activity.DOWNLOADING)
+        too_long = pause > max(LONGEST_BACK_OFF, 60 * self._around.options.timeout)
+        if late or too_long or (tries > provider.retries and not throttled):
             raise fault.error
         log.warning("%s: %s (try %d, next in %.1f s)", self.product.title, fault.error, tries, pause)
         self.stage = replace(self.stage, note=f"{fault.error}", next_check=now + pause)
@@ -272,10 +285,19 @@ class Story:
         if self._stop.is_set():
             raise Cancelled(f"{self.product.title} was stopped; what has arrived is kept")
 
+    def _rest(self) -> None:
+        self.resting = True
+        self._check()
+
     def _sleep(self, seconds: float) -> None:
-        self._check()
+        self._rest()
         self._around.clock.wait(self._stop, seconds)
+        self.resting = False
         self._check()
+
+
+def _nothing() -> None:
+    """There is no reply to hang up."""
 
 
 def begin_stage(product: Product, cache: Cache) -> Stage:

@@ -1,0 +1,354 @@
+"""A mount from its beginning to its end, whatever kind of end; and its cache: bounded, shared, continued from."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from conftest import Mount, begin, begin_blocked, environment, error_of, ls, run, runs, until
+
+from eofs.demo import DemoProvider, Reply, ten_products
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.mount
+
+TITLES = {feature["properties"]["uid"]: feature["properties"]["title"] for feature in ten_products()}
+UIDS = list(TITLES)
+ONLINE, OFFLINE = UIDS[2], UIDS[5]
+NEVER = 1e9  # seconds
+
+
+@pytest.fixture
+def readers() -> Iterator[list[subprocess.Popen[str]]]:
+    """The programs that a test has started; none of them is left."""
+    started: list[subprocess.Popen[str]] = []
+    yield started
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def bad_files(mount: Mount, provider: DemoProvider, uid: str) -> list[str]:
+    """The files of a product that are not those of the archive."""
+    data = mount.product(uid) / "data"
+    return [name for name, md5 in provider.md5sums(uid).items() if md5_of(data / name) != md5]
+
+
+def md5_of(path: Path) -> str:
+    digest = hashlib.md5()
+    with path.open("rb", buffering=0) as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+# -- the beginning ---------------------------------------------------------------------------------------------------
+
+
+def test_mount_returns_when_the_mount_is_usable(tmp_path: Path, provider: DemoProvider) -> None:
+    result = provider.write_result(tmp_path / "r.geojson")
+    root = tmp_path / "mnt"
+    root.mkdir()
+    program = f"{sys.executable} -m eofs"
+    script = f"{program} mount {result} {root} && ls {root} && {program} unmount {root}"
+    try:
+        shown = run("sh", "-c", script, env=environment(tmp_path))
+    finally:
+        subprocess.run(["fusermount", "-uz", root], capture_output=True, check=False)
+    assert shown.split() == sorted(TITLES.values())
+    assert not os.path.ismount(root)
+
+
+def test_a_relative_mount_point_is_that_of_the_shell(tmp_path: Path, provider: DemoProvider) -> None:
+    mount = Mount(tmp_path, provider.write_result(tmp_path / "r.geojson"))
+    try:
+        done = mount.eofs("r.geojson", "mnt", "-o", f"cache_dir=cache,log_file={mount.log}", cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert ls(mount.root) == sorted(TITLES.values())
+        assert (mount.root / TITLES[ONLINE] / "quicklook.jpg").stat().st_size > 1000
+        assert (tmp_path / "cache/records").is_dir()
+        assert Path(f"/proc/{mount.pid}/cwd").exists()
+    finally:
+        mount.end()
+
+
+def test_the_mount_says_what_it_is(mount: Mount) -> None:
+    with Path("/proc/self/mountinfo").open(encoding="utf-8") as table:
+        line = next(line for line in table if f" {mount.root} " in line)
+    assert " - fuse.eofs " in line
+    assert str(mount.result) in line
+    assert {"ro", "nosuid", "nodev"} <= set(line.split()[5].split(","))
+    assert os.getxattr(mount.root, "user.eofs.result").decode() == str(mount.result)
+
+
+@pytest.mark.parametrize("way", ["fuse.eofs", "fuse"])
+def test_mount_8_mounts_it(tmp_path: Path, provider: DemoProvider, way: str) -> None:
+    caller = shutil.which("mount.fuse3", path="/sbin:/usr/sbin")
+    if os.geteuid() or not caller:
+        pytest.skip("not here: mount(8) wants root, and mount.fuse3 of package fuse3")
+    program = tmp_path / "bin/eofs"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m eofs "$@"\n', encoding="utf-8")
+    program.chmod(0o755)
+    mount = Mount(tmp_path, provider.write_result(tmp_path / "r.geojson"))
+    # mount(8) looks for programs where the system has its own, so one in another place has to be named in full;
+    # or we do what mount(8) does when it has found it.
+    words = {
+        "fuse.eofs": [caller, mount.result, mount.root, "-t", "fuse.eofs"],
+        "fuse": ["mount", f"{program}#{mount.result}", mount.root, "-t", "fuse"],
+    }[way]
+    options = f"_netdev,nofail,noauto,x-systemd.automount,user,cache_dir={mount.cache},log_file={mount.log},wait=0.1"
+    env = {**environment(tmp_path), "PATH": f"{program.parent}:{os.environ['PATH']}"}
+    try:
+        assert run(*words, "-o", options, env=env) == ""
+        assert ls(mount.root) == sorted(TITLES.values())
+        pid = mount.pid
+        assert run("umount", mount.root) == ""
+        until(lambda: not runs(pid))
+    finally:
+        mount.end()
+
+
+# -- the end ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["TERM", "INT", "HUP"])
+def test_a_signal_unmounts_and_lets_go_who_waits(
+    tmp_path: Path, store: Path, readers: list[subprocess.Popen[str]], name: str
+) -> None:
+    with (
+        DemoProvider(store, megabytes=1, staging_seconds=NEVER) as provider,
+        Mount(tmp_path, provider.write_result(tmp_path / "r.geojson")) as mount,
+    ):
+        readers += [begin_blocked("ls", mount.safe(OFFLINE)) for _ in range(3)]
+        readers.append(begin_blocked("stat", mount.safe(OFFLINE) / "GRANULE"))
+        until(lambda: provider.count(OFFLINE, status=202))
+        pid, sent = mount.pid, time.monotonic()
+        os.kill(pid, signal.Signals[f"SIG{name}"])
+        for reader in readers:
+            _, complaint = reader.communicate(timeout=10)
+            assert reader.returncode > 0
+            assert "Operation canceled" in complaint or "not connected" in complaint or "aborted" in complaint
+        until(lambda: not runs(pid), 10)
+        assert time.monotonic() - sent < 5
+        assert ls(mount.root) == []
+
+
+def test_eofs_ends_at_once_though_a_download_is_silent(
+    tmp_path: Path, store: Path, readers: list[subprocess.Popen[str]]
+) -> None:
+    with (
+        DemoProvider(store, megabytes=1) as provider,
+        Mount(tmp_path, provider.write_result(tmp_path / "r.geojson")) as mount,
+    ):
+        provider.script[ONLINE].append(Reply(stall_after=300_000))
+        readers.append(begin_blocked("ls", mount.safe(ONLINE)))
+        until(lambda: mount.status(ONLINE)["downloaded"] > 0)
+        pid, sent = mount.pid, time.monotonic()
+        os.kill(pid, signal.SIGTERM)
+        until(lambda: not runs(pid), 10)
+        assert time.monotonic() - sent < 5
+
+
+@pytest.mark.parametrize("name", ["INT", "TERM"])
+def test_in_the_foreground_a_signal_unmounts_and_the_exit_status_is_0(
+    tmp_path: Path, provider: DemoProvider, readers: list[subprocess.Popen[str]], name: str
+) -> None:
+    mount = Mount(tmp_path, provider.write_result(tmp_path / "r.geojson"))
+    command = [sys.executable, "-m", "eofs", *mount.command, "-f"]
+    try:
+        program = begin(*command, env=environment(tmp_path))
+        readers.append(program)
+        until(lambda: os.path.ismount(mount.root))
+        assert ls(mount.safe(ONLINE))
+        assert program.poll() is None
+        assert mount.pid == program.pid
+        program.send_signal(signal.Signals[f"SIG{name}"])
+        assert program.communicate(timeout=10) == ("", "")
+        assert program.returncode == 0
+        assert not os.path.ismount(mount.root)
+    finally:
+        mount.end()
+
+
+def test_in_the_foreground_ctrl_c_does_not_wait_for_a_quicklook_that_does_not_come(
+    tmp_path: Path, store: Path, readers: list[subprocess.Popen[str]]
+) -> None:
+    class Silent(DemoProvider):
+        def answer(self, request: object) -> Reply | None:
+            return Reply(stall_after=-1)
+
+    with Silent(store, megabytes=1) as provider:
+        mount = Mount(tmp_path, provider.write_result(tmp_path / "r.geojson"))
+        try:
+            program = begin(sys.executable, "-m", "eofs", *mount.command, "-f", env=environment(tmp_path))
+            readers.append(program)
+            until(lambda: os.path.ismount(mount.root))
+            readers.append(begin_blocked("cat", mount.product(ONLINE) / "quicklook.jpg"))
+            until(lambda: provider.under_way)
+            program.send_signal(signal.SIGINT)
+            assert program.wait(10) == 0
+        finally:
+            mount.end()
+
+
+def test_unmount_returns_when_the_program_behind_the_mount_has_ended(mount: Mount) -> None:
+    pid = mount.pid
+    mount.unmount()
+    assert not runs(pid)
+    assert not os.path.ismount(mount.root)
+    mount.start()  # the directory is free, and so is the cache
+    assert ls(mount.root) == sorted(TITLES.values())
+
+
+def test_fusermount_ends_the_program_behind_the_mount(mount: Mount) -> None:
+    pid = mount.pid
+    subprocess.run(["fusermount", "-u", mount.root], check=True)
+    until(lambda: not runs(pid), 10)
+
+
+def test_unmount_says_who_holds_the_mount(mount: Mount, readers: list[subprocess.Popen[str]]) -> None:
+    readers.append(begin("sleep", "60", cwd=mount.product(ONLINE)))
+    with (mount.product(ONLINE) / "metadata.json").open() as held:
+        done = mount.eofs("unmount", mount.root)
+        assert held.read()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"{mount.root} is in use by " in done.stderr
+    assert f"sleep ({readers[0].pid})" in done.stderr
+    assert f"({os.getpid()})" in done.stderr
+    assert ls(mount.root)
+
+
+def test_a_mount_whose_program_was_killed_is_freed_and_mounted_again(mount: Mount) -> None:
+    mount.kill()
+    assert error_of(ls, mount.root) == "ENOTCONN"
+    done = mount.eofs(*mount.command)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"eofs: {mount.root} is left over from a mount that crashed; free it first: fusermount -u {mount.root}\n"
+    )
+    assert mount.eofs("unmount", mount.root).returncode == 0
+    mount.start()
+    assert ls(mount.root) == sorted(TITLES.values())
+
+
+# -- the cache -------------------------------------------------------------------------------------------------------
+
+
+def test_after_kill_9_in_a_download_the_next_mount_goes_on_where_it_was(
+    tmp_path: Path, readers: list[subprocess.Popen[str]]
+) -> None:
+    with (
+        DemoProvider(tmp_path / "store", products=ten_products()[2:3], megabytes=8, rate=16e6) as provider,
+        Mount(tmp_path, provider.write_result(tmp_path / "r.geojson")) as mount,
+    ):
+        readers.append(begin_blocked("ls", mount.safe(ONLINE)))
+        until(lambda: mount.status(ONLINE)["downloaded"] > 3_000_000)
+        mount.kill()
+        assert "manifest" not in readers[0].communicate(timeout=20)[0]
+        assert list(mount.cache.rglob("archive")) == []  # nothing that could be taken for a whole file
+        subprocess.run(["fusermount", "-u", mount.root], check=True)
+        mount.start()
+        said = mount.status(ONLINE)
+        assert said["local"] == "partial"
+        assert 1_000_000 < said["downloaded"] < said["size"]
+        provider.rate = None
+        assert bad_files(mount, provider, ONLINE) == []
+        assert provider.bytes_sent(ONLINE) < said["size"] + (3 << 20)
+
+
+def test_a_cache_never_grows_beyond_its_limit_and_what_is_open_is_never_evicted(tmp_path: Path) -> None:
+    largest, stop = 0, threading.Event()
+
+    def sample() -> None:
+        nonlocal largest
+        while not stop.wait(0.005):
+            largest = max(largest, on_disk(tmp_path / "cache"))
+
+    with (
+        DemoProvider(tmp_path / "store", megabytes=8, staging_seconds=0) as provider,
+        Mount(tmp_path, provider.write_result(tmp_path / "r.geojson"), cache_size="30M") as mount,
+    ):
+        sampler = threading.Thread(target=sample)
+        sampler.start()
+        try:
+            name, md5 = next((n, m) for n, m in provider.md5sums(UIDS[0]).items() if n.endswith("_B02.jp2"))
+            digest = hashlib.md5()
+            with (mount.product(UIDS[0]) / "data" / name).open("rb", buffering=0) as first:
+                digest.update(first.read(70_000))
+                assert [bad for uid in UIDS for bad in bad_files(mount, provider, uid)] == []
+                while chunk := first.read(65_536):
+                    digest.update(chunk)
+            assert digest.hexdigest() == md5
+        finally:
+            stop.set()
+            sampler.join()
+        assert 20_000_000 < largest < 40_000_000
+        local = [mount.status(uid)["local"] for uid in UIDS]
+        assert 2 <= local.count("complete") <= 3
+        assert local[0] == local[9] == "complete"
+        assert provider.count(kind="download", status=200) == 10
+
+
+def on_disk(directory: Path) -> int:
+    """The bytes that a directory takes on the disk, as `du` counts them."""
+    total = 0
+    for folder, _, files in os.walk(directory):
+        for name in files:
+            with contextlib.suppress(FileNotFoundError):
+                total += Path(folder, name).stat().st_blocks * 512
+    return total
+
+
+def test_a_product_that_does_not_fit_in_the_cache_is_refused_before_it_is_asked_for(
+    tmp_path: Path, provider: DemoProvider
+) -> None:
+    with Mount(tmp_path, provider.write_result(tmp_path / "r.geojson"), cache_size="500K") as mount:
+        assert error_of(ls, mount.safe(ONLINE)) == "ENOSPC"
+        assert "raise cache_size" in mount.status(ONLINE)["error"]
+        assert provider.count() == 0
+
+
+def test_a_large_product_takes_little_memory(tmp_path: Path) -> None:
+    with (
+        DemoProvider(tmp_path / "store", products=ten_products()[2:3], megabytes=700) as provider,
+        Mount(tmp_path, provider.write_result(tmp_path / "r.geojson")) as mount,
+    ):
+        name, md5 = next((n, m) for n, m in provider.md5sums(ONLINE).items() if n.endswith("_B02.jp2"))
+        assert md5_of(mount.product(ONLINE) / "data" / name) == md5
+        said = Path(f"/proc/{mount.pid}/status").read_text(encoding="utf-8")
+        peak = next(int(line.split()[1]) for line in said.splitlines() if line.startswith("VmHWM"))
+        assert peak < 150_000  # kB
+    shutil.rmtree(tmp_path)  # more than pytest should keep
+
+
+def test_two_mounts_that_share_a_cache_cause_one_order_and_one_download(
+    tmp_path: Path, store: Path, readers: list[subprocess.Popen[str]]
+) -> None:
+    with DemoProvider(store, megabytes=1, staging_seconds=NEVER, rate=4e6) as provider:
+        result = provider.write_result(tmp_path / "r.geojson")
+        shared = {"cache_dir": tmp_path / "shared"}
+        with Mount(tmp_path / "a", result, **shared) as one, Mount(tmp_path / "b", result, **shared) as other:
+            readers += [begin_blocked("ls", mount.safe(OFFLINE)) for mount in (one, other) for _ in range(3)]
+            until(lambda: provider.count(OFFLINE, status=202) >= 3)
+            until(lambda: "another eofs" in f"{one.status(OFFLINE)['message']} {other.status(OFFLINE)['message']}")
+            provider.set_online(OFFLINE)
+            answers = {reader.communicate(timeout=20) for reader in readers}
+            assert len(answers) == 1
+            assert "manifest.safe" in answers.pop()[0]
+            assert provider.peak == 1
+            assert provider.count(OFFLINE, status=200) == 1
+            assert bad_files(one, provider, OFFLINE) == bad_files(other, provider, OFFLINE) == []
+            assert one.status(OFFLINE)["local"] == other.status(OFFLINE)["local"] == "complete"

@@ -1,0 +1,134 @@
+"""Orders, quicklooks and what providers said survive the program; damage costs them, and nothing else."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from eofs.cache import Records
+from eofs.model import Order, Product
+from eofs.status import StorageStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+DAY = 86_400.0
+ORDER = Order(placed=1_600_000_000.25, id="42", answer="état: en cours\n…")
+NAMES = st.one_of(st.text(max_size=300), st.text("/.\\~-_ aA\0é", max_size=8), st.just("x" * 300))
+
+
+def product(uid: str, provider: str = "peps") -> Product:
+    return Product(
+        id=uid, uid=uid, title=uid, provider=provider, status=StorageStatus.ONLINE, location=None, quicklook=None,
+        size=None, checksum=None, collection=None, start=None, cloud_cover=None, feature=b"{}",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Records]:
+    """Records for tests that leave no trace that could matter to another one."""
+    records = Records(tmp_path_factory.mktemp("cache") / "records")
+    yield records
+    records.close()
+
+
+@pytest.mark.parametrize("order", [ORDER, Order(placed=0.0)], ids=["with all", "bare"])
+def test_an_order_survives_the_program_until_it_is_filled(tmp_path: Path, order: Order) -> None:
+    records = Records(tmp_path / "records")
+    assert records.order(product("a")) is None
+    records.note_order(product("a"), order)
+    records.close()
+    records = Records(tmp_path / "records")
+    assert records.order(product("a")) == order
+    assert records.order(product("b")) is None
+    records.note_order(product("a"), None)
+    records.note_order(product("a"), None)
+    assert records.order(product("a")) is None
+    records.close()
+
+
+@pytest.mark.parametrize("size", [0, 1, 100, 1 << 20])
+def test_a_quicklook_survives_the_program(tmp_path: Path, size: int) -> None:
+    picture = random.Random(size).randbytes(size)
+    records = Records(tmp_path / "records")
+    assert records.quicklook(product("a")) is None
+    records.note_quicklook(product("a"), picture)
+    records.close()
+    records = Records(tmp_path / "records")
+    assert records.quicklook(product("a")) == picture
+    assert records.volume() >= size
+    records.close()
+
+
+@pytest.mark.parametrize("storage", list(StorageStatus))
+def test_what_a_provider_said_of_its_storage_is_believed_for_a_day(
+    kept: Records, monkeypatch: pytest.MonkeyPatch, storage: StorageStatus
+) -> None:
+    now = time.time()
+    kept.note_storage(product(storage.value), storage)
+    assert kept.storage(product("another")) is None
+    monkeypatch.setattr(time, "time", lambda: now + DAY - 60)
+    assert kept.storage(product(storage.value)) is storage
+    monkeypatch.setattr(time, "time", lambda: now + DAY + 60)
+    assert kept.storage(product(storage.value)) is None
+
+
+@given(NAMES, NAMES, NAMES, NAMES)
+@settings(max_examples=100, deadline=None)
+def test_records_of_one_product_are_never_taken_for_those_of_another(
+    kept: Records, provider: str, uid: str, provider2: str, uid2: str
+) -> None:
+    assume((provider, uid) != (provider2, uid2))
+    kept.note_order(product(uid, provider), ORDER)
+    kept.note_order(product(uid2, provider2), None)
+    assert kept.order(product(uid, provider)) == ORDER
+
+
+def test_a_slash_does_not_mix_up_provider_and_uid(kept: Records) -> None:
+    kept.note_order(product("b/c", "a"), ORDER)
+    assert kept.order(product("c", "a/b")) is None
+
+
+@pytest.mark.parametrize("damage", [b"no data base", b"SQLite format 3\0" + b"\xff" * 5000], ids=["text", "pages"])
+def test_a_damaged_data_base_is_set_aside_and_begun_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: bytes
+) -> None:
+    records = Records(tmp_path / "records")
+    records.note_order(product("a"), ORDER)
+    records.close()
+    for name in (tmp_path / "records").glob("cache.db*"):
+        name.unlink()
+    (tmp_path / "records" / "cache.db").write_bytes(damage)
+    records = Records(tmp_path / "records")
+    assert "were damaged and are begun anew" in caplog.text
+    assert [(name / "cache.db").read_bytes() for name in tmp_path.glob("records.broken-*")] == [damage]
+    assert records.order(product("a")) is None
+    records.note_order(product("a"), ORDER)
+    assert records.order(product("a")) == ORDER
+    records.close()
+
+
+def test_damage_that_shows_later_costs_what_was_noted_and_nothing_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    records = Records(tmp_path / "records")
+    for number in range(200):
+        records.note_order(product(f"{number}"), ORDER)
+    records.close()
+    database = tmp_path / "records" / "cache.db"
+    size = database.stat().st_size
+    with database.open("r+b") as file:  # the first pages, which say what tables there are, are sound
+        file.seek(8 * 4096)
+        file.write(b"\xff" * (size - 8 * 4096))
+    records = Records(tmp_path / "records")
+    read = [records.order(product(f"{number}")) for number in range(200)]
+    assert set(read) <= {None, ORDER}
+    records.note_order(product("new"), ORDER)
+    assert "could not be" in caplog.text
+    records.close()
