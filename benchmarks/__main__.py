@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 HOUSE = Path(__file__).parent.parent
 REPEATS = 5
-PATIENCE = 150  # seconds for one entry of one row, after which it is not measured again
+PATIENCE = 180  # seconds for one entry of one row, after which it is not measured again
 ORDER = [remote, cached, directories]  # importing them has registered their rows
 
 

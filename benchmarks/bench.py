@@ -179,7 +179,7 @@ class Bench:
         options = {
             "archivemount": ["-f", "-o", "readonly"],
             "fuse-zip": ["-f", "-r"],
-            "mount-zip": ["-f"],
+            "mount-zip": ["-f", "-o", "notrim"],
             "ratarmount": ["-f", "--index-file", ":memory:"],
         }[name]
         with self.mount(program, *options, archive, limit=limit) as mount:
@@ -211,6 +211,15 @@ class Bench:
         """Mount a directory with next to nothing in between."""
         with self.mount(sys.executable, "-m", "benchmarks.passthrough", source, limit=limit) as mount:
             yield mount
+
+    def takes_long(self) -> None:
+        """Say that what follows takes long.
+
+        Raises:
+            NotMeasured: this is a quick run.
+        """
+        if self.quick:
+            raise NotMeasured("takes too long for a quick run")
 
     def forget(self) -> None:
         """Drop what the kernel keeps of the files that are read here."""

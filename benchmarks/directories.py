@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from benchmarks.processes import Mount
 
 _FEW = 10
+_QUICK = 1_000  # products that the peers show in seconds
 _LIMIT = 300  # seconds
 _COLUMNS = {"usable": "s", "memory": "MB", "memory per product": "KB", "ls": "s", "ls -l": "s", "find": "s"}
 _LISTINGS = ("ls", "ls -l", "find")
@@ -127,10 +128,14 @@ def _entries(bench: Bench, number: int) -> Mapping[str, Run]:
         return {"usable": float(seconds), "memory": int(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6}
 
     def rclone() -> Mapping[str, float]:
+        if number > _QUICK:
+            bench.takes_long()
         with bench.rclone(str(crowd.folder), limit=_LIMIT) as mount:
             return _look(bench, mount, number)
 
     def ratarmount() -> Mapping[str, float]:
+        if number > _QUICK:
+            bench.takes_long()
         program = bench.peers.path("ratarmount")
         with bench.mount(program, "-f", "--index-file", ":memory:", crowd.folder, limit=_LIMIT) as mount:
             return _look(bench, mount, number)

@@ -7,9 +7,9 @@ import os
 import sys
 from pathlib import Path
 
-os.environ["EODAG_EXT_COLLECTIONS_CFG_URI"] = ""  # asks for no list of collections over the network
+os.environ["EODAG_EXT_COLLECTIONS_CFG_URI"] = ""  # read when it is loaded: ask for no list over the network
 
-from eodag import EODataAccessGateway, EOProduct  # noqa: E402 - it reads the variable when it is loaded
+from eodag import EODataAccessGateway, EOProduct
 
 PROVIDER = """
 bench:

@@ -76,7 +76,7 @@ def main() -> None:
     whole = Path(source).is_dir()
     shown = Passthrough(source) if whole else MadeUp(Path(source).read_text(encoding="utf-8").splitlines())
     keep = dict.fromkeys(("entry_timeout", "attr_timeout", "negative_timeout"), 3600)
-    fuse.FUSE(shown, mountpoint, raw_fi=whole, foreground=True, ro=True, max_background=128, sync_read=True, **keep)
+    fuse.FUSE(shown, mountpoint, raw_fi=whole, foreground=True, ro=True, **keep)
 
 
 if __name__ == "__main__":

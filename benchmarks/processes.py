@@ -137,23 +137,34 @@ def mounted(
         begun = time.perf_counter()
         process = at_the_end.enter_context(_started(command, env, None, words.fileno()))
         at_the_end.callback(_unmount, path, process)
-        late = threading.Timer(limit, kill, [process])
-        late.daemon = True
-        late.start()
-        at_the_end.callback(late.cancel)
-        name = Path(command[0]).name
+        killed = threading.Event()
+        at_the_end.enter_context(_kill_after(limit, process, killed))
         try:
             while not is_mounted(path):
                 if process.poll() is not None:
-                    raise NotMeasured(f"{name} does not mount: {_last_line(log)}")
+                    raise NotMeasured(f"does not mount: {_last_line(log)}")
                 time.sleep(0.001)
             path.stat()
             yield Mount(path, process, time.perf_counter() - begun)
         except OSError as error:
-            if process.poll() is None:
-                raise
-            killed = "was killed at its limit" if process.returncode == -signal.SIGKILL else "ended too early"
-            raise NotMeasured(f"{name} {killed} ({error.strerror})") from error
+            if killed.is_set():
+                raise NotMeasured(f"killed after {limit:.0f} s") from error
+            raise
+
+
+@contextlib.contextmanager
+def _kill_after(limit: float, process: subprocess.Popen[str], killed: threading.Event) -> Iterator[None]:
+    def late() -> None:
+        killed.set()
+        kill(process)
+
+    timer = threading.Timer(limit, late)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def is_mounted(path: Path) -> bool:

@@ -67,6 +67,11 @@ class Packed:
         """Return what the provider calls it."""
         return f"uid-{self.title}"
 
+    @property
+    def middle(self) -> str:
+        """Return the one of the large files that lies in the middle of the archive."""
+        return self.large[len(self.large) // 2]
+
     def member(self, name: str) -> tuple[int, int]:
         """Return where the packed bytes of a member begin in the archive, and how many they are."""
         with zipfile.ZipFile(self.path) as archive:

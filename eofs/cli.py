@@ -13,9 +13,10 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from eofs import __version__, config
-from eofs.errors import EofsError
+from eofs.config import COMMAND_LINE
+from eofs.errors import ConfigError, EofsError, UsageError
 from eofs.log import start_logging
-from eofs.options import FLAGS, OPTIONS
+from eofs.options import FLAGS, OPTIONS, is_absent, known_name, read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except EofsError as error:
         print(f"eofs: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # `eofs ls … | head`: nobody reads any more
@@ -87,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
 def _command(commands: Any, name: str, run: Any, help_text: str) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(name, help=help_text, description=help_text)
     parser.set_defaults(run=run)
-    parser.add_argument("-v", "--verbose", action="count", default=0, help="tell what is going on; -vv: everything")
+    parser.add_argument("-v", action="count", dest="verbose", default=0, help="tell what is going on; -vv: everything")
     return parser
 
 
@@ -98,8 +99,6 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
     group = parser.add_argument_group("options", "also as -o name=value; - and _ are the same in a name")
     for option in OPTIONS:
-        if option.name == "verbose":
-            continue
         names = sorted({f"--{option.name.replace('_', '-')}", f"--{option.name}"}, key=lambda name: "_" in name)
         default = f" [{option.default}]" if option.default and option.name != "crawlers" else ""
         text = f"{option.meaning}{default}".replace("%", "%%")
@@ -125,7 +124,19 @@ def options_of(given: argparse.Namespace) -> dict[str, str | bool]:
             found[key.removeprefix("option_")] = value
     if given.verbose:
         found["verbose"] = str(given.verbose)
+    _must_be_meant(found)
     return found
+
+
+def _must_be_meant(typed: dict[str, str | bool]) -> None:
+    """Refuse options that cannot be meant; what is wrong in a file or a variable is found out later."""
+    try:
+        for name, value in typed.items():
+            known = known_name(name, COMMAND_LINE)
+            if known and not is_absent(known, value, typed=True):
+                read(known, value, COMMAND_LINE)
+    except ConfigError as error:
+        raise UsageError(str(error)) from None
 
 
 def _mount(given: argparse.Namespace) -> None:

@@ -6,6 +6,7 @@ says what happened and, where the user can do something about it, what.
     EofsError
     ├── ResultError            the search result cannot be used           (command line only)
     ├── ConfigError            an option or a configuration file is wrong (command line only)
+    │   └── UsageError         the command line itself is
     ├── MountError             the mount cannot be made or unmade         (command line only)
     ├── AccessRefused          EACCES       no credentials, or refused; a crawler
     ├── NotAllowed             EPERM        ordering is switched off
@@ -41,6 +42,10 @@ class ResultError(EofsError):
 
 class ConfigError(EofsError):
     """An option, a variable or a configuration file holds what cannot be meant."""
+
+
+class UsageError(ConfigError):
+    """The command line itself holds what cannot be meant."""
 
 
 class MountError(EofsError):

@@ -25,7 +25,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from eofs.errors import Cancelled, EofsError, Interrupted, MountError, NotFound
-from eofs.nodes import Caller, Directory, File, Held, Link, Text
+from eofs.nodes import Caller, Directory, Held, Link, Text
 from eofs.pending import interrupting, program
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class FileSystem(fuse.Operations):  # type: ignore[misc] # fusepy has no types
         caller = self._caller()
         node = self._find(path, caller)
         opened = self._open.get(fh.fh) if fh else None
-        size = len(opened.content) if isinstance(opened, Held) else _size(node, caller)
+        size = len(opened.content) if isinstance(opened, Held) else node.length(caller)
         return {**self._owner, **_type(node, self._permissions), **_times(node.mtime), **_lengths(size)}
 
     @answers
@@ -261,14 +261,6 @@ class FileSystem(fuse.Operations):  # type: ignore[misc] # fusepy has no types
     def _drop(self, number: int) -> Reader | Mapping[str, Node]:
         with self._lock:
             return self._open.pop(number)
-
-
-def _size(node: Node, caller: Caller) -> int:
-    if isinstance(node, File):
-        return node.size(caller)
-    if isinstance(node, Directory):
-        return BLOCK
-    return len(node.content() if isinstance(node, Text) else os.fsencode(node.target))
 
 
 def _type(node: Node, permissions: int = 0o777) -> dict[str, int]:

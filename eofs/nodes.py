@@ -1,7 +1,7 @@
 """What the mount is made of, free of FUSE: directories, files, texts, links; and who asks for them.
 
 A node is a value that knows how to answer; only a `Directory` marked lazy and a `File` may make their caller wait.
-Each has a `mode`, its type and permissions, and `names`, the number of names that it has.
+Each has a `mode`, its type and permissions, a `length` in bytes, and `names`, the number of names that it has.
 """
 
 from __future__ import annotations
@@ -87,6 +87,10 @@ class Directory:
     mode: ClassVar[int] = stat.S_IFDIR | 0o555
     names: ClassVar[int] = 2
 
+    def length(self, caller: Caller) -> int:  # noqa: ARG002 - as of all nodes
+        """Return what a directory without much in it has on other file systems."""
+        return 4096
+
 
 @dataclass(frozen=True, slots=True)
 class Text:
@@ -97,6 +101,10 @@ class Text:
     content: Callable[[], bytes]
     mode: ClassVar[int] = stat.S_IFREG | 0o444
     names: ClassVar[int] = 1
+
+    def length(self, caller: Caller) -> int:  # noqa: ARG002 - as of all nodes
+        """Return the bytes that it would have if it were opened now."""
+        return len(self.content())
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +121,10 @@ class File:
     names: int = 1
     mode: ClassVar[int] = stat.S_IFREG | 0o444
 
+    def length(self, caller: Caller) -> int:
+        """Return its bytes; may wait."""
+        return self.size(caller)
+
 
 @dataclass(frozen=True, slots=True)
 class Link:
@@ -123,6 +135,10 @@ class Link:
     target: str
     mode: ClassVar[int] = stat.S_IFLNK | 0o777
     names: ClassVar[int] = 1
+
+    def length(self, caller: Caller) -> int:  # noqa: ARG002 - as of all nodes
+        """Return the bytes of the target."""
+        return len(self.target.encode("utf-8", "surrogateescape"))
 
 
 Node = Directory | Text | File | Link

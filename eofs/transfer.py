@@ -116,7 +116,7 @@ def verify(file: PartialFile, product: Product) -> None:
         if digest.hexdigest() != product.checksum.digest:
             raise Corrupt(
                 f"{product.title} came from {product.provider} with another {product.checksum.algorithm.upper()} "
-                "than the search result says; it was fetched twice: search again, or tell the provider"
+                "than the search result says; search again, or tell the provider"
             )
         return
     if product.size is not None and product.size != size:

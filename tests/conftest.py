@@ -19,13 +19,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from eofs.demo import DemoProvider
+from eofs.demo import DemoProvider, ten_products
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from typing_extensions import Self
 
+# The ten products of the demo provider: five ONLINE, then five OFFLINE; and one of each.
+TITLES = {feature["properties"]["uid"]: feature["properties"]["title"] for feature in ten_products()}
+UIDS = list(TITLES)
+ONLINE, OFFLINE = UIDS[2], UIDS[5]
 FOREIGN = ("EODAG", "EOFS_", "XDG_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "FUSE_LIBRARY")
 
 
@@ -220,3 +224,13 @@ def mount(tmp_path: Path, provider: DemoProvider) -> Iterator[Mount]:
     """Mount all that the provider has."""
     with Mount(tmp_path, provider.write_result(tmp_path / "search_result.geojson")) as mounted:
         yield mounted
+
+
+@pytest.fixture
+def readers() -> Iterator[list[subprocess.Popen[str]]]:
+    """Gather the programs that a test starts; none of them is left."""
+    started: list[subprocess.Popen[str]] = []
+    yield started
+    for process in started:
+        process.kill()
+        process.communicate()

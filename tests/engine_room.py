@@ -99,12 +99,15 @@ class HandClock:
 class Canned:
     """A server on a port of its own that gives one answer a connection, byte by byte as it was told; the last stays.
 
-    An answer of None is a reset. `asked` holds the heads of the requests; with `secure` it speaks TLS.
+    An answer of None is a reset. `asked` holds the heads of the requests; with `secure` it speaks TLS. Answers wait
+    until `free` is set, as it is from the beginning.
     """
 
     def __init__(self, *answers: bytes | None, secure: ssl.SSLContext | None = None) -> None:
         self.answers = list(answers)
         self.asked: list[str] = []
+        self.free = threading.Event()
+        self.free.set()
         self._secure = secure
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
@@ -139,6 +142,7 @@ class Canned:
                 return
             head += piece
         self.asked.append(head.decode("latin-1"))
+        self.free.wait(10)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if answer is None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -603,7 +603,7 @@ def test_the_address_of_a_product(location: str, provider: dict[str, Any], addre
         ("", "no download link"),
         ("Not Available", "no download link"),
         ("%(base_uri)s/a", "no download link"),
-        ("s3://bucket/key", "s3://… is not served by this version"),
+        ("s3://bucket/key", "s3://…) is not served by this version"),
         ("ftp://h/a", "ftp://"),
         ("file:///etc/passwd", "file://"),
         ("https:///a", "https://"),

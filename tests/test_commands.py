@@ -10,19 +10,15 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import Mount, begin, environment, eofs, error_of, ls, run, runs, until
+from conftest import OFFLINE, ONLINE, TITLES, UIDS, Mount, begin, environment, eofs, error_of, ls, run, runs, until
 
 from eofs import __version__
 from eofs.cli import COMMANDS
-from eofs.demo import DemoProvider, ten_products
+from eofs.demo import DemoProvider
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-TITLES = {feature["properties"]["uid"]: feature["properties"]["title"] for feature in ten_products()}
-UIDS = list(TITLES)
-ONLINE, OFFLINE = UIDS[2], UIDS[5]
 
 
 @pytest.fixture(scope="module")
@@ -64,12 +60,6 @@ FAILURES = {
     "mount result.geojson full": "full is not empty; take an empty directory",
     "mount result.geojson words.txt": "words.txt is not a directory; take an empty directory",
     "result.geojson no -o wait=0.1": "no does not exist; make it first: mkdir -p no",
-    "mount result.geojson empty -o wait=soon": "wait cannot be 'soon': expected a number of minutes above 0",
-    "mount result.geojson empty --wait soon": "wait cannot be 'soon': expected a number of minutes above 0",
-    "mount result.geojson empty -o colour=red": "unknown option 'colour'; see eofs mount --help",
-    "mount result.geojson empty -o ro,wiat=1": "unknown option 'wiat'; did you mean 'wait'?",
-    "mount result.geojson empty -o wait": "wait: expected a value, as in wait=MINUTES",
-    "mount result.geojson empty -o filter=a": "option 'filter' is not yet in this version of eofs",
     "mount result.geojson empty --config no.yml": "no.yml (named by the command line) cannot be read: No such file",
     "mount result.geojson empty --config broken.yml": "broken.yml",
     "mount result.geojson empty --cache-dir words.txt": "words.txt cannot be used: File exists; name another one",
@@ -82,6 +72,26 @@ FAILURES = {
     "status empty": "empty is neither a mount of eofs nor a product's directory in one",
     "status result.geojson": "result.geojson is neither a mount of eofs nor a product's directory in one",
 }
+
+
+MISTAKES = {
+    "mount result.geojson empty -o wait=soon": "wait cannot be 'soon': expected a number of minutes above 0",
+    "mount result.geojson empty --wait soon": "wait cannot be 'soon': expected a number of minutes above 0",
+    "mount result.geojson empty -o colour=red": "unknown option 'colour'; see eofs mount --help",
+    "mount result.geojson empty -o ro,wiat=1": "unknown option 'wiat'; did you mean 'wait'?",
+    "mount result.geojson empty -o wait": "wait: expected a value, as in wait=MINUTES",
+    "mount result.geojson empty -o filter=a": "option 'filter' is not yet in this version of eofs",
+    "mount result.geojson empty --verbose=some": "verbose cannot be 'some'",
+}
+
+
+@pytest.mark.parametrize("words", MISTAKES)
+def test_an_option_that_cannot_be_meant_is_one_sentence_and_exit_status_2(home: Path, words: str) -> None:
+    done = eofs(*words.split(), home=home, cwd=home)
+    assert (done.returncode, done.stdout) == (2, "")
+    [sentence] = done.stderr.splitlines()
+    assert sentence.startswith("eofs: the command line: ")
+    assert MISTAKES[words] in sentence
 
 
 @pytest.mark.parametrize("words", FAILURES)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from conftest import Mount, error_of, ls, run
+from conftest import OFFLINE, ONLINE, TITLES, UIDS, Mount, error_of, ls, run
 
 from eofs.demo import DemoProvider, Reply, ten_products
 
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.mount
 
-TITLES = {feature["properties"]["uid"]: feature["properties"]["title"] for feature in ten_products()}
-UIDS = list(TITLES)
-ONLINE = "86440880-7f7d-50f0-87a7-ac1bc2bd8fbd"
-OFFLINE = "22d0e655-47c0-5fc4-9550-752d08473d00"
 STATUS = [
     *("storageStatus", "local", "activity", "message", "downloaded", "size", "provider", "id", "title"),
     *("location", "remote_location", "order", "error"),

@@ -12,32 +12,29 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-from conftest import Mount, begin, begin_blocked, environment, error_of, ls, run, runs, until
+from conftest import (
+    OFFLINE,
+    ONLINE,
+    TITLES,
+    UIDS,
+    Mount,
+    begin,
+    begin_blocked,
+    environment,
+    error_of,
+    ls,
+    run,
+    runs,
+    until,
+)
 
 from eofs.demo import DemoProvider, Reply, ten_products
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 pytestmark = pytest.mark.mount
 
-TITLES = {feature["properties"]["uid"]: feature["properties"]["title"] for feature in ten_products()}
-UIDS = list(TITLES)
-ONLINE, OFFLINE = UIDS[2], UIDS[5]
 NEVER = 1e9  # seconds
-
-
-@pytest.fixture
-def readers() -> Iterator[list[subprocess.Popen[str]]]:
-    """The programs that a test has started; none of them is left."""
-    started: list[subprocess.Popen[str]] = []
-    yield started
-    for process in started:
-        process.kill()
-        process.communicate()
 
 
 def bad_files(mount: Mount, provider: DemoProvider, uid: str) -> list[str]:

@@ -7,13 +7,14 @@ import itertools
 import os
 import signal
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import Mount, begin, begin_blocked, error_of, ls, until
+from conftest import OFFLINE, ONLINE, TITLES, UIDS, Mount, begin, begin_blocked, error_of, ls, until
 
-from eofs.demo import DemoProvider, Reply, ten_products
+from eofs.demo import DemoProvider, Reply
 
 if TYPE_CHECKING:
     import subprocess
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.mount
 
-TITLES = {feature["properties"]["uid"]: feature["properties"]["title"] for feature in ten_products()}
-UIDS = list(TITLES)
-ONLINE, OFFLINE = UIDS[2], UIDS[5]
 NEVER = 1e9  # seconds
 INSIDE = ["DATASTRIP", "GRANULE", "HTML", "INSPIRE.xml", "MTD_MSIL1C.xml", "manifest.safe", "rep_info"]
 HARMLESS = ("CHLD", "URG", "WINCH", "ALRM", "CONT", "IO", "PROF", "TSTP", "VTALRM")
@@ -50,16 +48,6 @@ def shared(tmp_path_factory: pytest.TempPathFactory, tape: DemoProvider) -> Iter
     home = tmp_path_factory.mktemp("home")
     with Mount(home, tape.write_result(home / "search_result.geojson")) as mounted:
         yield mounted
-
-
-@pytest.fixture
-def readers() -> Iterator[list[subprocess.Popen[str]]]:
-    """The programs that a test has started; none of them is left."""
-    started: list[subprocess.Popen[str]] = []
-    yield started
-    for process in started:
-        process.kill()
-        process.communicate()
 
 
 def seconds(action: Callable[[], object], tries: int = 5) -> float:
@@ -166,8 +154,24 @@ def test_a_signal_ends_a_waiting_program_at_once_and_no_other(
     assert patient.communicate(timeout=20) == (expected, "")
 
 
+def test_a_download_is_waited_for_no_less_interruptibly_and_goes_on_without_who_asked(
+    mount: Mount, provider: DemoProvider, readers: list[subprocess.Popen[str]]
+) -> None:
+    release = threading.Event()
+    provider.script[ONLINE].append(Reply(stall_after=400_000, release=release))
+    readers.append(begin_blocked("ls", mount.safe(ONLINE)))
+    until(lambda: mount.status(ONLINE)["downloaded"] > 100_000)
+    said = mount.status(ONLINE)
+    assert (said["activity"], said["local"]) == ("downloading", "partial")
+    assert seconds_to_end(readers[0], signal.SIGINT) < 2
+    assert ls(mount.safe(UIDS[1])) == INSIDE
+    release.set()
+    until(lambda: mount.status(ONLINE)["local"] == "complete")
+    assert provider.count(ONLINE) == 1
+
+
 def evict(mount: Mount, uid: str) -> None:
-    """Take a product out of the cache as eviction does, and out of the kernel's cache what was read of it."""
+    """Take a product out of the cache as eviction does."""
     directory = mount.cache / "products/demo" / uid
     for file in directory.iterdir():
         file.unlink()
@@ -304,7 +308,7 @@ FAILURES = {
     "other bytes each time": (
         [Reply(200, {"Content-Type": "application/zip"}, b"no archive")] * 2,
         "EIO",
-        "fetched twice",
+        "with another MD5 than the search result says",
     ),
 }
 

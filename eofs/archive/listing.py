@@ -110,13 +110,13 @@ def stays_inside(path: str, target: str, links: Container[str]) -> bool:
     at = path.split("/")[:-1]
     through = False
     for part in target.split("/"):
-        if part != "..":
+        if part == "..":
+            if through or not at:
+                return False
+            at.pop()
+        elif part not in {"", "."}:
             at.append(part)
             through = through or "/".join(at) in links
-        elif through or not at:
-            return False
-        else:
-            at.pop()
     return True
 
 

@@ -11,6 +11,7 @@ import functools
 import itertools
 import logging
 import operator
+import re
 import stat
 import struct
 from dataclasses import replace
@@ -73,10 +74,7 @@ class _Index(NamedTuple):
 
 def is_zip(source: Source) -> bool:
     """Say whether a zip ends, or at least one begins, where the source does."""
-    tail = source.read(max(source.size - _TAIL, 0), min(source.size, _TAIL))
-    end = tail.rfind(b"PK\5\6")
-    comment = int.from_bytes(tail[end + 20 : end + _END.size], "little")
-    if end >= 0 and len(tail) == end + _END.size + comment:
+    if _find_end(source.read(max(source.size - _TAIL, 0), min(source.size, _TAIL)))[1]:
         return True
     return source.read(0, min(source.size, 4)) == b"PK\3\4"
 
@@ -130,9 +128,7 @@ def _damaged(what: str) -> Corrupt:
 def _find_index(source: Source) -> _Index:
     before = max(source.size - _TAIL, 0)
     tail = exactly(source, before, source.size - before)
-    end = len(tail) - _END.size
-    if not tail.endswith(b"\0\0") or tail[max(end, 0) :][:4] != b"PK\5\6":  # there is a comment
-        end = tail.rfind(b"PK\5\6", 0, max(end + 4, 0))
+    end, _ = _find_end(tail)
     if end < 0:
         raise _damaged("it has no end record")
     _, disk, first_disk, _, count, size, offset, _ = _END.unpack_from(tail, end)
@@ -147,6 +143,15 @@ def _find_index(source: Source) -> _Index:
     if size > end:
         raise _damaged("it is shorter than its index")
     return _Index(end - size, size, count, end - size - offset)
+
+
+def _find_end(tail: bytes) -> tuple[int, bool]:
+    """Return where the end record begins, -1 where there is none, and whether its comment ends with the source."""
+    ends = [hit.start() for hit in re.finditer(b"PK\5\6", tail) if hit.start() + _END.size <= len(tail)]
+    fitting = [
+        end for end in ends if end + _END.size + int.from_bytes(tail[end + 20 : end + 22], "little") == len(tail)
+    ]
+    return (fitting or ends or [-1])[-1], bool(fitting)
 
 
 def _find_zip64(source: Source, end: int) -> int | None:

@@ -18,7 +18,7 @@ import cachetools
 from eofs import archive, bare
 from eofs.blocks import POLL, View
 from eofs.client import plain
-from eofs.errors import AccessRefused, Cancelled, EofsError, NotReady
+from eofs.errors import AccessRefused, Cancelled, Corrupt, EofsError, Interrupted, NotReady
 from eofs.fetch.members import Members
 from eofs.fetch.message import message, order_line
 from eofs.fetch.quicklooks import Quicklooks, file_name
@@ -132,6 +132,8 @@ class Engine:
         file = self._source(product, caller)
         try:
             listing = self._list(product, file, caller)
+        except Corrupt as error:
+            raise self._members.damaged(product, file, error) from error
         finally:
             self._cache.release(file)
         with self._lock:
@@ -149,7 +151,8 @@ class Engine:
         if picture is not None:
             return picture
         self._refuse_crawlers(caller)
-        self._raise_remembered(product, "quicklook")
+        with self._lock:
+            self._raise_remembered(product, "quicklook")
         try:
             return self._quicklooks.fetch(product, caller)
         except EofsError as error:
@@ -181,7 +184,6 @@ class Engine:
         if file:
             return file
         self._refuse_crawlers(caller)
-        self._raise_remembered(product, "data")
         deadline = self._clock.now() + 60 * self._options.timeout
         running = self._join(product, deadline)
         try:
@@ -218,6 +220,8 @@ class Engine:
                 return running
             if self._closing.is_set():
                 raise Cancelled("eofs is being unmounted")
+            # Looked at under the same lock that begins a story: the one that failed may have ended just now.
+            self._raise_remembered(product, "data")
             self._memory.pop((product.key, "data"), None)
             # two to begin with: the story itself, and who asks
             running = self._running[product.key] = _Running(Story(product, around, stage, deadline), waiters=2)
@@ -263,14 +267,14 @@ class Engine:
 
     def _remember(self, product: Product, what: str, error: EofsError) -> None:
         # A product that was not ready may be at any moment; any other failure is not asked for again at once.
-        passing = isinstance(error, NotReady | Cancelled)
+        passing = isinstance(error, NotReady | Cancelled | Interrupted)
         until = self._clock.now() + (0 if passing else FAILURE_MEMORY)
         with self._lock:
             self._memory[product.key, what] = _Failure(error, until)
 
     def _raise_remembered(self, product: Product, what: str) -> None:
-        with self._lock:
-            failure = self._memory.get((product.key, what))
+        """Raise the failure that is still remembered; to be called under the lock."""
+        failure = self._memory.get((product.key, what))
         if failure and self._clock.now() < failure.until:
             raise again(failure.error)
 

@@ -81,7 +81,7 @@ class Members:
                 return Held(self._unpacked(product, file, format_name, member, caller))
             return self._inflated(product, file, format_name, member, caller)
         except Corrupt as error:
-            raise self._damaged(product, file, error) from error
+            raise self.damaged(product, file, error) from error
         finally:
             self._cache.release(file)
 
@@ -166,7 +166,7 @@ class Members:
                 offset = end
             self._cache.finish(inflated)
         except Corrupt as error:
-            inflated.fail(self._damaged(product, file, error))
+            inflated.fail(self.damaged(product, file, error))
         except EofsError as error:
             inflated.fail(error)
         except OSError as error:
@@ -190,9 +190,10 @@ class Members:
         with self._lock:
             self._inflating.discard(path)
 
-    def _damaged(self, product: Product, file: PartialFile, error: Corrupt) -> Corrupt:
+    def damaged(self, product: Product, file: PartialFile, error: Corrupt) -> Corrupt:
         """Give up a whole archive that has gone bad on disk, so that the next open fetches it afresh."""
-        if file.whole:
-            self._cache.discard(file)
+        if not file.whole:  # what it is unpacked from has been given up already, or is still coming
+            return error
+        self._cache.discard(file)
         log.error("%s: %s", product.title, error)
         return Corrupt(f"{error}; opened again, {product.title} is fetched afresh")

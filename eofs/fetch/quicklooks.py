@@ -12,6 +12,7 @@ import contextlib
 import logging
 import re
 import threading
+import time
 from concurrent import futures
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 
 LARGEST = 32 << 20  # bytes; what is larger is no quicklook
 TRIES = 2
+PATIENCE = 10.0  # seconds; the kernel lets nobody look up other names of the directory meanwhile. It still comes.
 AT_A_TIME = 4
 SUFFIXES = {"jpg", "jpeg", "png", "gif", "webp", "bmp", "tif", "tiff", "jp2"}
 DATA_URI = re.compile(r"data:image/(?P<kind>[\w.+-]+)?[^,]*,", re.ASCII)
@@ -84,8 +86,11 @@ class Quicklooks:
                 future = self._under_way[product.key] = futures.Future()
                 # A daemon, unlike an executor's threads: the program's end does not wait for a provider that is silent.
                 threading.Thread(target=self._work, args=(future, product), name="quicklook", daemon=True).start()
+        enough = time.monotonic() + PATIENCE
         while not futures.wait((future,), POLL).done:
             caller.check()
+            if time.monotonic() > enough:
+                raise NotReady(f"the quicklook of {product.title} is slow to come; try again later")
         return future.result()
 
     def _work(self, future: Future[bytes], product: Product) -> None:
