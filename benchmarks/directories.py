@@ -160,7 +160,7 @@ def _look(bench: Bench, mount: Mount, number: int, least: int | None = None) -> 
         if name == "ls":
             memory = mount.memory()
     found["memory"] = memory / 1e6
-    if least is not None:
+    if least is not None and number > _FEW:
         found["memory per product"] = (memory - least) / number / 1e3
     return found
 

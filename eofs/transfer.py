@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from eofs import archive, client
 from eofs.blocks import View
-from eofs.errors import CacheFull, Corrupt, EofsError, ProviderFailed, Unreachable
+from eofs.errors import AccessRefused, CacheFull, Corrupt, EofsError, ProviderFailed, Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from eofs.blocks import PartialFile
     from eofs.cache import Cache
     from eofs.client import Client, Reply
-    from eofs.model import Member, Product
+    from eofs.model import Checksum, Member, Product
 
 log = logging.getLogger(__name__)
 
@@ -110,19 +110,34 @@ def verify(file: PartialFile, product: Product) -> None:
     if not size:
         raise Corrupt(f"{product.title} came from {product.provider} without a single byte; search again")
     if product.checksum and product.checksum.algorithm in hashlib.algorithms_available:
-        digest = hashlib.new(product.checksum.algorithm, usedforsecurity=False)
-        for data in _steps(View(file), 0, size):
-            digest.update(data)
-        if digest.hexdigest() != product.checksum.digest:
-            raise Corrupt(
-                f"{product.title} came from {product.provider} with another {product.checksum.algorithm.upper()} "
-                "than the search result says; search again, or tell the provider"
-            )
-        return
-    if product.size is not None and product.size != size:
-        log.warning("%s: %s says %s bytes, and sent %s", product.title, product.provider, product.size, size)
+        _verify_checksum(file, product, product.checksum, size)
+    else:
+        _verify_contents(file, product, size)
+
+
+def _verify_checksum(file: PartialFile, product: Product, checksum: Checksum, size: int) -> None:
+    digest = hashlib.new(checksum.algorithm, usedforsecurity=False)
+    for data in _steps(View(file), 0, size):
+        digest.update(data)
+    if digest.hexdigest() != checksum.digest:
+        raise Corrupt(
+            f"{product.title} came from {product.provider} with another {checksum.algorithm.upper()} "
+            "than the search result says; search again, or tell the provider"
+        )
+
+
+def _verify_contents(file: PartialFile, product: Product, size: int) -> None:
     view = View(file)
+    if view.read(0, 64).lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        file.restart()
+        raise AccessRefused(f"{product.provider} sent a web page instead of the data; check the credentials")
     listing = archive.list_members(view, product.title)
+    if product.size not in {None, size}:
+        # The archives that are packed when they are asked for differ in size from time to time.
+        said = f"{product.title}: {product.provider} says {product.size} bytes, and sent {size}"
+        if listing.format == "file":
+            raise Corrupt(f"{said}; search again, or tell the provider")
+        log.warning("%s", said)
     for member in listing.members:
         if member.crc is not None and not member.encrypted and member.method in {"stored", *archive.DECODERS}:
             for _ in unpack(view, listing.format, member):

@@ -23,7 +23,7 @@ from eofs.blocks import View
 from eofs.cache import Cache
 from eofs.client import Client, PassingFault
 from eofs.config import Network
-from eofs.errors import CacheFull, Cancelled, Corrupt, ProviderFailed, Unreachable
+from eofs.errors import AccessRefused, CacheFull, Cancelled, Corrupt, ProviderFailed, Unreachable
 from eofs.model import Checksum, Member, Product
 from eofs.status import StorageStatus
 
@@ -345,7 +345,22 @@ def test_a_damaged_archive_without_a_checksum_is_found_out(receiver: Receiver, d
         transfer.verify(receiver.fill(data), PRODUCT)
 
 
-def test_another_size_than_the_result_says_is_logged(receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_bare_file_of_another_size_than_the_result_says_is_corrupt(receiver: Receiver) -> None:
+    transfer.verify(receiver.fill(BARE), replace(PRODUCT, size=len(BARE)))
+    with pytest.raises(Corrupt, match=rf"says 1 bytes, and sent {len(BARE)}"):
+        transfer.verify(receiver.fill(BARE), replace(PRODUCT, size=1))
+
+
+def test_a_web_page_that_does_not_say_that_it_is_one_is_refused_and_not_kept(receiver: Receiver) -> None:
+    file = receiver.fill(b"\n <!DOCTYPE html><title>Log in</title>")
+    with pytest.raises(AccessRefused, match="web page"):
+        transfer.verify(file, PRODUCT)
+    assert file.arrived == 0
+
+
+def test_an_archive_of_another_size_than_the_result_says_is_logged(
+    receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.WARNING):
         transfer.verify(receiver.fill(STORED), replace(PRODUCT, size=1))
     assert f"demo says 1 bytes, and sent {len(STORED)}" in caplog.text

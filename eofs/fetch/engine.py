@@ -129,7 +129,7 @@ class Engine:
             listing = self._listings.get(product.key)
         if listing:
             return listing
-        file = self._source(product, caller)
+        file = self._content(product, caller)
         try:
             listing = self._list(product, file, caller)
         except Corrupt as error:
@@ -143,7 +143,7 @@ class Engine:
     def open(self, product: Product, member: Member, caller: Caller) -> Reader:
         """Open one file of the product, bringing the product first where it is not here; waits."""
         format_name = self.listing(product, caller).format
-        return self._members.open(product, self._source(product, caller), format_name, member, caller)
+        return self._members.open(product, self._content(product, caller), format_name, member, caller)
 
     def quicklook(self, product: Product, caller: Caller) -> bytes:
         """Return the product's quicklook, fetched once; waits for that one request."""
@@ -177,6 +177,11 @@ class Engine:
     def _extracts(self, product: Product) -> bool:
         extract = self._options.extract
         return self._client(product.provider).provider.extract if extract is None else extract
+
+    def _content(self, product: Product, caller: Caller) -> PartialFile:
+        """Return what is listed and read, held for the caller: the product's file, unpacked if all of it is packed."""
+        file = self._source(product, caller)
+        return self._members.unwrapped(product, file, caller) if self._extracts(product) else file
 
     def _source(self, product: Product, caller: Caller) -> PartialFile:
         """Return the product's file, held for the caller: whole, or such that it can be read while it comes."""
