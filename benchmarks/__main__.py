@@ -6,6 +6,8 @@ import argparse
 import functools
 import gc
 import json
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -31,23 +33,29 @@ if TYPE_CHECKING:
 HOUSE = Path(__file__).parent.parent
 REPEATS = 5
 PATIENCE = 180  # seconds for one entry of one row, after which it is not measured again
-ORDER = [remote, cached, directories]  # importing them has registered their rows
+# Importing these modules has registered their rows; the report has them in this order.
+_RANK = {module.__name__: rank for rank, module in enumerate((remote, cached, directories))}
+ORDERED = {row.name: row for row in sorted(ROWS.values(), key=lambda row: _RANK[row.entries.__module__])}
+
+_SCRATCH = re.compile(r"/\S*/scratch/")  # where that is on this machine is of no interest to others
 
 
 def main() -> int:
     """Measure and report; returns the exit status."""
     given = _arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    unknown = set(given.only) - set(ROWS)
+    unknown = set(given.only) - set(ORDERED)
     if given.list or unknown:
-        for row in ROWS.values():
+        for row in ORDERED.values():
             print(f"{row.name:14} {row.title}")
         return 2 if unknown else 0
     work: Path = given.work
     work.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if work.stat().st_uid != os.geteuid():  # programs are run from there
+        sys.exit(f"{work} belongs to somebody else; choose another directory with --work")
     if not given.render:
-        _measure_all(work, [ROWS[name] for name in given.only or ROWS], quick=given.quick, repeats=given.repeats)
-    given.report.write_text(render(ROWS.values(), dict(_results(work))), encoding="utf-8")
+        _measure_all(work, [ORDERED[name] for name in given.only or ORDERED], quick=given.quick, repeats=given.repeats)
+    given.report.write_text(render(ORDERED.values(), dict(_results(work))), encoding="utf-8")
     print(f"The report is in {given.report}.")
     return 0
 
@@ -96,7 +104,7 @@ def measure(bench: Bench, row: Row, versions: Mapping[str, str], repeats: int) -
             try:
                 found = run()
             except (NotMeasured, OSError, subprocess.SubprocessError) as error:
-                missing[name] = f"not measured: {error}"
+                missing[name] = "not measured: " + _SCRATCH.sub("", str(error))
                 _say(f"  {name}: {missing[name]}")
                 continue
             finally:

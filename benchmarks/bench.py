@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.processes import Mount, NotMeasured, is_mounted, mounted, run
+from benchmarks.processes import Mount, NotMeasured, is_mounted, kill, mounted, run
 from benchmarks.products import Packed, Products, features
 from benchmarks.reading import forget, whole
 from benchmarks.shape import Shaped
@@ -77,7 +77,7 @@ class Bench:
         process = subprocess.Popen(
             command, env=self.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
         )
-        self._at_the_end.callback(process.communicate, timeout=10)
+        self._at_the_end.callback(kill, process)
         return int(process.stdout.readline() if process.stdout else 0)
 
     @functools.cached_property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -32,15 +33,15 @@ FROM_PYPI = {"ratarmount": "ratarmount[full]", "eodag": "eodag"}
 MOUNT_ZIP = "https://github.com/google/mount-zip"
 MOUNT_ZIP_NEEDS = ("g++", "git", "libboost-dev", "libfuse3-dev", "libicu-dev", "libzip-dev", "make", "pkg-config")
 _VERSION = {
-    "archivemount": ["--version"],
-    "curl": ["--version"],
-    "eodag": ["version"],
-    "fuse-zip": ["--version"],
-    "gdal_translate": ["--version"],
-    "mount-zip": ["--version"],
-    "ratarmount": ["--version"],
-    "rclone": ["version"],
-    "unzip": ["-v"],
+    "archivemount": "--version",
+    "curl": "--version",
+    "eodag": "version",
+    "fuse-zip": "--version",
+    "gdal_translate": "--version",
+    "mount-zip": "--version",
+    "ratarmount": "--version",
+    "rclone": "version",
+    "unzip": "-v",
 }
 
 
@@ -82,14 +83,14 @@ class Peers:
     def python_with_gdal(self) -> str:
         """Return the Python that has GDAL: the system's, whatever is first in the path."""
         for python in ("/usr/bin/python3", shutil.which("python3") or ""):
-            if python and _speaks([python, "-c", "from osgeo import gdal; print(gdal.__version__)"]):
+            if python and _said([python, "-c", "from osgeo import gdal; print('here')"]).strip() == "here":
                 return python
         raise NotMeasured("GDAL for Python could not be installed")
 
     def versions(self) -> Mapping[str, str]:
-        """Return the first line that each program says of its version; nothing for what is not there."""
-        said = {program: self._find(program) for program in _VERSION}
-        return {program: _speaks([path, *_VERSION[program]]) for program, path in said.items() if path}
+        """Return the version of each program; nothing for what is not there."""
+        found = {program: self._find(program) for program in _VERSION}
+        return {program: _version(program, [path, _VERSION[program]]) for program, path in found.items() if path}
 
     def _find(self, program: str) -> str | None:
         own = self.folder / program / "bin" / program
@@ -135,14 +136,21 @@ def _run(*command: str, limit: float) -> None:
     subprocess.run(command, check=True, timeout=limit, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
-def _speaks(command: list[str]) -> str:
-    """Return the first line that a program prints, nothing if there is none."""
+def _version(program: str, command: list[str]) -> str:
+    """Return the first version in a line that names the program; some say those of their libraries before it."""
+    own = program.partition("_")[0]
+    lines = [line for line in _said(command).splitlines() if own in line.lower()]
+    versions = [found[0] for line in lines if (found := re.search(r"\d+\.\d[\w.-]*", line))]
+    return versions[0].rstrip(".") if versions else "unknown"
+
+
+def _said(command: list[str]) -> str:
+    """Return what a program prints, nothing if it fails to start."""
     try:
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
     except (OSError, subprocess.SubprocessError):
         return ""
-    printed = done.stdout.strip() or done.stderr.strip()
-    return printed.splitlines()[0].strip() if printed else ""
+    return done.stdout + done.stderr
 
 
 def _say(sentence: str) -> None:

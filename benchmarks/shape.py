@@ -28,7 +28,7 @@ ROUND_TRIP = 0.040  # seconds
 RATE = 25e6  # bytes a second
 PIECE = 1 << 15  # bytes: 1.3 ms of the link
 WINDOW = 4 << 20  # bytes, four times what the line holds
-AHEAD = 0.002  # seconds by which a connection may fill the link in advance
+AHEAD = 0.010  # seconds of the link that may be queued before it, as in any router: it must not run dry
 BUFFER = 1 << 18  # bytes in the kernel towards a client; what it does not read must hold the server up
 
 
