@@ -13,9 +13,12 @@ The map tells two things apart: ranges that are on the disk for sure (``synced``
 kernel (``written``). After a crash of the program both are there; after a crash of the machine only the first. The
 kernel's boot id tells which of the two it was.
 
-Threads: one lock guards the ranges and the failure; it is never held during input or output, nor while another
-object is called. `write`, `save`, `finish` and `restart` are for the one thread that fills; `read` and `wait` are
-for any number of threads.
+Where the provider serves byte ranges, several `Job`s fill the file at once, each a range of its own; `next_job` says
+which range is to be brought next: what somebody waits for, else, if all is wanted, what is missing.
+
+Threads: one lock guards the ranges, the jobs and the failure; it is never held during input or output, nor while
+another object is called; a second one keeps two threads from writing the map at once. `read` and `wait` are for any
+number of threads; `write` for one thread a job; `begin`, `finish` and `restart` for the one that leads.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ import logging
 import operator
 import os
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +46,7 @@ log = logging.getLogger(__name__)
 
 POLL = 0.1  # seconds between two looks at whether a waiting program was interrupted
 SYNC_EVERY = 64 << 20  # bytes between two fsyncs of a file under way: what a power cut may cost
+NEAR = 2 << 20  # bytes; what a job brings within so many is waited for rather than asked for by itself
 SAVE_EVERY = 1 << 20  # bytes between two writes of the map: what a kill may cost
 
 
@@ -55,6 +60,17 @@ class Extents:
         self._stops: list[int] = []
         for start, stop in ranges or ():
             self.add(start, stop)
+
+    def gaps(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """Yield the ranges between `start` and `stop` that are not in the set."""
+        while start < stop:
+            at = bisect.bisect_right(self._starts, start) - 1
+            if at >= 0 and self._stops[at] > start:
+                start = self._stops[at]
+                continue
+            end = min(stop, self._starts[at + 1]) if at + 1 < len(self._starts) else stop
+            yield start, end
+            start = end
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         return iter(list(zip(self._starts, self._stops, strict=True)))
@@ -86,6 +102,36 @@ class Extents:
         return start >= stop or self.reaches(start) >= stop
 
 
+@dataclass(slots=True, eq=False)
+class Want:
+    """What somebody waits for: the bytes from `start` up to `stop`, and probably those up to `until` after that."""
+
+    start: int
+    stop: int
+    until: int
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A range that somebody is bringing.
+
+    Attributes:
+        start: where it begins.
+        stop: where it ends; may be taken back while it is under way.
+        wanted: somebody waits for it; else it only fills.
+        at: the byte that comes next.
+        reader: how far what it brings has been read.
+        touched: when that was last, in seconds of the monotonic clock.
+    """
+
+    start: int
+    stop: int
+    wanted: bool
+    at: int
+    reader: int
+    touched: float
+
+
 def _boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -105,12 +151,16 @@ class PartialFile:
         self.whole = whole
         self.size: int | None = None
         self.validator: str | None = None
+        self.ranged = False  # the provider serves byte ranges of it
         self._fd = fd
         self._extents = Extents()
         self._synced = Extents()
         self._unsaved = self._unsynced = self._restarts = 0
         self._failure: EofsError | None = None
+        self._wants: list[Want] = []
+        self._jobs: list[Job] = []
         self._news = threading.Condition()
+        self._saving = threading.Lock()
         if whole:
             self.size = os.fstat(fd).st_size
             self._extents.add(0, self.size)
@@ -130,20 +180,48 @@ class PartialFile:
         with self._news:
             return self._extents.reaches(start)
 
-    def wait(self, start: int, stop: int, caller: Caller) -> None:
-        """Return when the bytes from `start` up to `stop` are here.
+    @property
+    def complete(self) -> bool:
+        """Tell whether all bytes are here, verified or not."""
+        with self._news:
+            return self.size is not None and self._extents.covers(0, self.size)
+
+    @property
+    def wanted(self) -> bool:
+        """Tell whether somebody waits for bytes that are not here."""
+        with self._news:
+            return bool(self._wants)
+
+    def wait(self, start: int, stop: int, caller: Caller, until: int = 0) -> None:
+        """Return when the bytes from `start` up to `stop` are here; `until` is how far the reader is going to read.
 
         Raises:
             EofsError: why they will not come; or the caller's own reason to stop waiting.
         """
-        while True:
-            with self._news:
-                if self._extents.covers(start, stop):
-                    return
-                if self._failure:
-                    raise self._failure
-                self._news.wait(POLL)
-            caller.check()
+        want = None
+        try:
+            while True:
+                with self._news:
+                    self._note_reader(start, stop)
+                    if self._extents.covers(start, stop):
+                        return
+                    if self._failure:
+                        raise self._failure
+                    if want is None:
+                        want = Want(start, stop, max(stop, until))
+                        self._wants.append(want)
+                        self._news.notify_all()
+                    self._news.wait(POLL)
+                caller.check()
+        finally:
+            if want:
+                with self._news:
+                    self._wants.remove(want)
+
+    def _note_reader(self, start: int, stop: int) -> None:
+        for job in self._jobs:
+            if job.start <= start <= job.stop:
+                job.reader, job.touched = max(job.reader, stop), time.monotonic()
 
     def wait_size(self, caller: Caller) -> int:
         """Return the file's size in bytes, as soon as it is known."""
@@ -156,18 +234,22 @@ class PartialFile:
                 self._news.wait(POLL)
             caller.check()
 
-    def read(self, offset: int, size: int, caller: Caller = NOBODY) -> bytes:
-        """Return up to `size` bytes from `offset`, fewer only at the end of the file; waits until they are here."""
+    def read(self, offset: int, size: int, caller: Caller = NOBODY, until: int = 0) -> bytes:
+        """Return up to `size` bytes from `offset`, fewer only at the end of the file; waits until they are here.
+
+        `until` tells how far the reader is going to read after that.
+        """
         while not self.whole:
             restarts = self._restarts
-            stop = min(offset + size, self.wait_size(caller))
-            self.wait(offset, stop, caller)
+            end = self.wait_size(caller)
+            stop = min(offset + size, end)
+            self.wait(offset, stop, caller, min(until, end))
             data = os.pread(self._fd, max(0, stop - offset), offset)
             if restarts == self._restarts:  # else what was waited for may have been gone when it was read
                 return data
         return os.pread(self._fd, size, offset)
 
-    # -- the one that fills ----------------------------------------------------------------------------------------
+    # -- those that fill -----------------------------------------------------------------------------------------
 
     def begin(self, size: int | None, validator: str | None) -> None:
         """Say how large the file will be, where that is known, and by what the provider tells its versions apart."""
@@ -195,23 +277,79 @@ class PartialFile:
 
     def save(self, *, sync: bool) -> None:
         """Write the map; with `sync`, make sure first that what it speaks of would survive a power cut."""
+        with self._saving:
+            with self._news:
+                written = list(self._extents)
+            if sync:
+                os.fdatasync(self._fd)
+                self._synced = Extents(written)
+                self._unsynced = 0
+            self._unsaved = 0
+            note = {
+                "boot": _boot_id(),
+                "size": self.size,
+                "validator": self.validator,
+                "ranged": self.ranged,
+                "written": written,
+                "synced": list(self._synced),
+            }
+            fresh = map_of(self.path).with_suffix(".map~")
+            fresh.write_text(json.dumps(note), encoding="utf-8")
+            fresh.replace(map_of(self.path))
+
+    def next_job(self, *, fill: int, patience: float) -> Job | None:
+        """Return the range to be brought next, to be given back with `end_job`.
+
+        Args:
+            fill: how many bytes at a time are brought that nobody waits for; 0 for none.
+            patience: seconds to wait for something to do.
+        """
         with self._news:
-            written = list(self._extents)
-        if sync:
-            os.fdatasync(self._fd)
-            self._synced = Extents(written)
-            self._unsynced = 0
-        self._unsaved = 0
-        note = {
-            "boot": _boot_id(),
-            "size": self.size,
-            "validator": self.validator,
-            "written": written,
-            "synced": list(self._synced),
-        }
-        fresh = map_of(self.path).with_suffix(".map~")
-        fresh.write_text(json.dumps(note), encoding="utf-8")
-        fresh.replace(map_of(self.path))
+            found = self._choose(fill)
+            if not found:
+                self._news.wait(patience)
+                found = self._choose(fill)
+            if not found:
+                return None
+            start, stop, wanted = found
+            job = Job(start, stop, wanted, at=start, reader=start, touched=time.monotonic())
+            self._jobs.append(job)
+            return job
+
+    def _choose(self, fill: int) -> tuple[int, int, bool] | None:
+        for want in self._wants:
+            start = self._extents.reaches(want.start)
+            if start >= want.stop or any(job.at <= start < min(job.stop, job.at + NEAR) for job in self._jobs):
+                continue
+            _, stop = next(self._extents.gaps(start, want.until))
+            for job in self._jobs:  # what another job would bring much later is taken over from it
+                if job.at <= start < job.stop:
+                    job.stop = start
+                elif start < job.at:
+                    stop = min(stop, max(job.at, start + 1))
+            return start, stop, True
+        if fill and self.size is not None:
+            taken = Extents([(job.at, job.stop) for job in self._jobs])
+            for gap in self._extents.gaps(0, self.size):
+                for start, stop in taken.gaps(*gap):
+                    return start, min(stop, start + fill), False
+        return None
+
+    def end_job(self, job: Job) -> None:
+        """Give a range back, brought or not."""
+        with self._news:
+            self._jobs.remove(job)
+            self._news.notify_all()
+
+    def jobs(self) -> list[Job]:
+        """Return the ranges under way."""
+        with self._news:
+            return list(self._jobs)
+
+    def reserve(self) -> None:
+        """Take the room on the disk that the whole file needs; raises OSError where there is none."""
+        if self.size:
+            os.posix_fallocate(self._fd, 0, self.size)
 
     def finish(self, share: Callable[[int], None]) -> None:
         """Give the file, all of which is here and right, its final name; readers go on as they are.
@@ -235,6 +373,7 @@ class PartialFile:
         """Forget all that has arrived."""
         with self._news:
             self._extents, self._synced, self.size, self.validator = Extents(), Extents(), None, None
+            self.ranged = False
             self._unsaved = self._unsynced = 0
             self._restarts += 1
         map_of(self.path).unlink(missing_ok=True)
@@ -270,7 +409,7 @@ class PartialFile:
                 extents.add(start, min(stop, length))
         self._unsynced = self._extents.total - self._synced.total
         if self._extents.total:
-            self.size, self.validator = note["size"], note["validator"]
+            self.size, self.validator, self.ranged = note["size"], note["validator"], note["ranged"]
         else:
             map_of(self.path).unlink(missing_ok=True)  # it must not speak of the bytes that will come
 
@@ -281,6 +420,7 @@ class View:
 
     file: PartialFile
     caller: Caller = NOBODY
+    ahead: int = 0  # bytes that are going to be read behind whatever is read
 
     @property
     def size(self) -> int:
@@ -289,7 +429,7 @@ class View:
 
     def read(self, offset: int, size: int) -> bytes:
         """Return up to `size` bytes from `offset`, fewer only at the end; waits until they are here."""
-        return self.file.read(offset, size, self.caller)
+        return self.file.read(offset, size, self.caller, offset + max(size, self.ahead))
 
 
 def part_of(path: Path) -> Path:
@@ -313,9 +453,15 @@ def read_map(path: Path) -> dict[str, Any]:
         written, synced = (_ranges(note[key], size) for key in ("written", "synced"))
         # Bytes that were only handed to the kernel are there as long as the machine has not been restarted.
         ranges = written if note["boot"] and note["boot"] == _boot_id() else synced
-        return {"ranges": ranges, "synced": synced, "size": size, "validator": note["validator"]}
+        return {
+            "ranges": ranges,
+            "synced": synced,
+            "size": size,
+            "validator": note["validator"],
+            "ranged": bool(note["ranged"]),
+        }
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return {"ranges": [], "synced": [], "size": None, "validator": None}
+        return {"ranges": [], "synced": [], "size": None, "validator": None, "ranged": False}
 
 
 def _ranges(pairs: Any, size: int | None) -> list[tuple[int, int]]:

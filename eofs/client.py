@@ -4,7 +4,7 @@ Redirects are followed by hand, so that credentials go to the provider's own hos
 would drop ``Authorization`` where Copernicus needs it, and would carry a custom header to any host.
 
 Threads: a `Client` may be used by many threads. Its session is only read after it has been made; its connections are
-counted by a semaphore, which is the provider's limit.
+counted by a semaphore, which is the provider's limit; one lock guards the numbers of those that are urgent.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT = 15.0  # seconds
 MAX_REDIRECTS = 10
 LONGEST_BACK_OFF = 120.0  # seconds between two tries, unless the provider asks for more
+QUICKLOOKS = 4  # connections kept open beside those for data
 CHUNK = 128 << 10  # bytes read from the network at a time
 
 
@@ -111,10 +112,15 @@ class Client:
         self.provider = provider
         self._network = network
         self._stall_timeout = stall_timeout
-        self._slots = threading.BoundedSemaphore(max(1, min(provider.max_connections, connections)))
+        self.connections = max(1, min(provider.max_connections, connections))
+        self._slots = threading.BoundedSemaphore(self.connections)
+        self._urgent = self._waiting = 0
+        self._lock = threading.Lock()
         self._session = requests.Session()
         # Without this, ~/.netrc would replace our credentials, also after a redirect to another host.
         self._session.trust_env = False
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=self.connections + QUICKLOOKS))
         self._session.verify = network.ca_bundle if provider.ssl_verify else False
         self._session.headers.update({"User-Agent": f"eofs/{__version__}", "Accept-Encoding": "identity"})
 
@@ -123,14 +129,43 @@ class Client:
         self._session.close()
 
     @contextlib.contextmanager
-    def connection(self, check: Callable[[], None]) -> Iterator[None]:
-        """Take one of the provider's connections; waits for it, calling `check`, which may raise to give up."""
-        while not self._slots.acquire(timeout=0.1):
-            check()
+    def connection(self, check: Callable[[], None], *, urgent: bool = False) -> Iterator[None]:
+        """Take one of the provider's connections; waits for it, calling `check`, which may raise to give up.
+
+        While one that is `urgent` is taken, `pressed` tells the others to stand still; while one is waited for,
+        `starved` tells them to give theirs back.
+        """
+        with self._counted(urgent, 0):
+            if not self._slots.acquire(blocking=False):
+                with self._counted(0, urgent):
+                    while not self._slots.acquire(timeout=0.1):
+                        check()
+            try:
+                yield
+            finally:
+                self._slots.release()
+
+    @contextlib.contextmanager
+    def _counted(self, urgent: int, waiting: int) -> Iterator[None]:
+        with self._lock:
+            self._urgent, self._waiting = self._urgent + urgent, self._waiting + waiting
         try:
             yield
         finally:
-            self._slots.release()
+            with self._lock:
+                self._urgent, self._waiting = self._urgent - urgent, self._waiting - waiting
+
+    @property
+    def pressed(self) -> bool:
+        """Tell whether something urgent is under way, so that what only fills stands still."""
+        with self._lock:
+            return self._urgent > 0
+
+    @property
+    def starved(self) -> bool:
+        """Tell whether something urgent waits for a connection."""
+        with self._lock:
+            return self._waiting > 0
 
     def must_have_credentials(self, url: str) -> None:
         """Refuse before asking what could only be refused.
@@ -143,8 +178,17 @@ class Client:
                 f"no {' and no '.join(missing)} for {self.provider.name}; {auth.how_to_supply(self.provider)}"
             )
 
-    def get(self, url: str, *, start: int = 0, validator: str | None = None) -> requests.Response:
-        """Ask for the bytes of `url` from `start` on, as long as they are of the version `validator`.
+    def get(
+        self, url: str, *, start: int = 0, stop: int | None = None, last: int = 0, validator: str | None = None
+    ) -> requests.Response:
+        """Ask for the bytes of `url`, as long as they are of the version `validator`.
+
+        Args:
+            url: the address.
+            start: the first byte.
+            stop: the byte after the last; None for all there are.
+            last: where it is not 0, that many bytes of the end are asked for instead.
+            validator: of an earlier reply.
 
         Returns:
             a reply of status 200 or 206 whose body has not been read; the caller closes it.
@@ -154,8 +198,12 @@ class Client:
             PassingFault: another try may help.
             EofsError: another try would not help.
         """
-        wanted = {"Range": f"bytes={start}-"} if start else {}
-        if start and validator:
+        wanted = {}
+        if last:
+            wanted["Range"] = f"bytes=-{last}"
+        elif start or stop is not None:
+            wanted["Range"] = f"bytes={start}-" if stop is None else f"bytes={start}-{stop - 1}"
+        if wanted and validator:
             wanted["If-Range"] = validator
         for _ in range(MAX_REDIRECTS + 1):
             response = self._send(url, wanted)
@@ -165,7 +213,7 @@ class Client:
             url = response.next.url or ""
         else:
             raise ProviderFailed(f"{self.provider.name} redirects without end; try again later")
-        if start and response.status_code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+        if wanted and response.status_code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             response.close()  # what we have is longer than what is there now: from the beginning, then
             return self.get(url)
         try:

@@ -49,7 +49,7 @@ class Options:
     block: bool = True
     order: Literal["auto", "never"] = "auto"
     max_orders: int = 10
-    fetch: Literal["whole"] = "whole"
+    fetch: Literal["whole", "lazy"] = "whole"
     extract: bool | None = None
     connections: int = 4
     stall_timeout: float = 60.0
@@ -104,11 +104,9 @@ def _bytes(written: str, total: Callable[[], int]) -> int:
     return limit
 
 
-def _choice(*allowed: str, not_yet: tuple[str, ...] = ()) -> Callable[[object], str]:
+def _choice(*allowed: str) -> Callable[[object], str]:
     def read(value: object) -> str:
         word = text(value).strip().lower()
-        if word in not_yet:
-            raise Unexpected(f"{' or '.join(allowed)}, as {word!r} is not yet in this version of eofs")
         if word not in allowed:
             raise Unexpected(" or ".join(allowed))
         return word
@@ -154,7 +152,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("block", "BOOL", "true", "false: never wait, answer 'try again' at once", boolean),
     Option("order", "WHEN", "auto", "never: no order is ever placed", _choice("auto", "never")),
     Option("max_orders", "N", "10", "orders under way at a time; a further one waits its turn", _count),
-    Option("fetch", "HOW", "whole", "how much of an opened product is fetched", _choice("whole", not_yet=("lazy",))),
+    Option("fetch", "HOW", "whole", "lazy: only the bytes that are read", _choice("whole", "lazy")),
     Option("extract", "BOOL", "true", "false: serve the archive as one file", boolean),
     Option("connections", "N", "4", "at a time to one provider; the provider's own limit wins", _count),
     Option("stall_timeout", "SECONDS", "60", "without a byte until a connection is given up", _some_seconds),

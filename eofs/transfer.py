@@ -39,7 +39,7 @@ def receive(
         CacheFull: no room for it.
     """
     head = client.reply(response)
-    _begin(file, cache, head)
+    begin(file, cache, head)
     offset = head.start
     try:
         for chunk in sender.body(response):
@@ -68,11 +68,11 @@ def hang_up(response: requests.Response) -> None:
         response.raw.shutdown()
 
 
-def _begin(file: PartialFile, cache: Cache, head: Reply) -> None:
+def begin(file: PartialFile, cache: Cache, head: Reply) -> None:
     """Make the file ready for a reply: nothing of another version of the bytes is kept beside it."""
     here = file.reaches(0)
     if head.start:
-        if head.start != here or head.size not in {None, file.size} or _differ(head.validator, file.validator):
+        if head.start != here or head.size not in {None, file.size} or differ(head.validator, file.validator):
             file.restart()
             raise client.PassingFault(ProviderFailed("the provider answered with other bytes than were asked for"))
     elif here and (file.validator is None or head.validator != file.validator):
@@ -81,11 +81,12 @@ def _begin(file: PartialFile, cache: Cache, head: Reply) -> None:
     try:
         with cache.room(file.path, size or here):
             file.begin(size, head.validator or file.validator)
+            file.reserve()
     except OSError as error:
         raise full(error, cache) from error
 
 
-def _differ(one: str | None, other: str | None) -> bool:
+def differ(one: str | None, other: str | None) -> bool:
     """Tell whether two validators say that the bytes have changed; an ETag and a date cannot be compared."""
     return one is not None and other is not None and one != other and one.startswith('"') == other.startswith('"')
 

@@ -6,8 +6,9 @@
     CACHE/records/                               orders and quicklooks (diskcache)
     CACHE/lock                                   held while room is made
 
-What is on the disk is asked of the disk: no account is kept beside it. The length of a file (sparse while it is under
-way) is what it counts in the budget; its access time says when it was last used. A file that is in use is locked with
+What is on the disk is asked of the disk: no account is kept beside it. The blocks that a file takes are what it counts
+in the budget, and a file that is to be filled takes all of its blocks beforehand; its access time says when it was last
+used. A file that is in use is locked with
 flock(2): shared by those who read a whole file, exclusively by the one process that fills a partial one. So a file
 that another process uses is never evicted, two processes never fetch the same thing, and a crash frees everything.
 
@@ -262,7 +263,7 @@ class Cache:
             with contextlib.suppress(OSError):
                 stat = name.stat()
                 path = name.with_suffix("") if name.suffix == ".part" else name
-                yield _Unit(path, stat.st_size, stat.st_atime_ns)
+                yield _Unit(path, stat.st_blocks * 512, stat.st_atime_ns)
 
 
 def _safe(name: str) -> str:

@@ -7,6 +7,7 @@ under it, and no story, file or client is called under it.
 from __future__ import annotations
 
 import fnmatch
+import functools
 import logging
 import threading
 import time
@@ -19,10 +20,11 @@ from eofs import archive, bare
 from eofs.blocks import POLL, View
 from eofs.client import plain
 from eofs.errors import AccessRefused, Cancelled, Corrupt, EofsError, Interrupted, NotReady
+from eofs.fetch.clock import Clock, WallClock
 from eofs.fetch.members import Members
 from eofs.fetch.message import message, order_line
 from eofs.fetch.quicklooks import Quicklooks, file_name
-from eofs.fetch.story import Clock, Story, Surroundings, WallClock, begin_stage
+from eofs.fetch.story import Story, Surroundings, begin_stage
 from eofs.status import Activity, Local, Status
 
 if TYPE_CHECKING:
@@ -58,6 +60,23 @@ class _Failure:
 
     error: EofsError
     until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Following:
+    """A reader of a product that is still coming: as long as it is open, what it reads is brought."""
+
+    reader: Reader
+    let_go: Callable[[], None]
+
+    def read(self, offset: int, size: int, caller: Caller) -> bytes:
+        """Return up to `size` bytes from `offset`; waits for them."""
+        return self.reader.read(offset, size, caller)
+
+    def close(self) -> None:
+        """Let go of the file, and of the story that brings it."""
+        self.reader.close()
+        self.let_go()
 
 
 class Engine:
@@ -105,6 +124,8 @@ class Engine:
         stage = running.story.stage if running else begin_stage(product, self._cache)
         if failure and not running and not isinstance(failure.error, NotReady | Cancelled):
             stage = replace(stage, activity=Activity.FAILED)
+        elif running and running.story.ready.is_set() and running.story.file and not running.story.file.jobs():
+            stage = replace(stage, activity=Activity.IDLE)
         deadline = running.story.deadline if running else None
         remote = plain(product.location)
         return Status(
@@ -129,13 +150,14 @@ class Engine:
             listing = self._listings.get(product.key)
         if listing:
             return listing
-        file = self._content(product, caller)
+        file, running = self._content(product, caller)
         try:
             listing = self._list(product, file, caller)
         except Corrupt as error:
             raise self._members.damaged(product, file, error) from error
         finally:
             self._cache.release(file)
+            self._leave(running)
         with self._lock:
             self._listings[product.key] = listing
         return listing
@@ -143,7 +165,15 @@ class Engine:
     def open(self, product: Product, member: Member, caller: Caller) -> Reader:
         """Open one file of the product, bringing the product first where it is not here; waits."""
         format_name = self.listing(product, caller).format
-        return self._members.open(product, self._content(product, caller), format_name, member, caller)
+        file, running = self._content(product, caller)
+        if running and self._options.fetch == "whole":
+            running.story.eager = True
+        try:
+            reader = self._members.open(product, file, format_name, member, caller)
+        except BaseException:
+            self._leave(running)
+            raise
+        return Following(reader, functools.partial(self._leave, running)) if running else reader
 
     def quicklook(self, product: Product, caller: Caller) -> bytes:
         """Return the product's quicklook, fetched once; waits for that one request."""
@@ -168,42 +198,57 @@ class Engine:
 
     def _list(self, product: Product, file: PartialFile, caller: Caller) -> Listing:
         view = View(file, caller)
-        head = view.read(0, bare.HEAD)
-        name = bare.file_name(product, head)
-        # Whether something is an archive is told by its end too, and that of a bare file may be long in coming.
-        is_file = bare.is_bare(head) or not self._extracts(product)
-        return bare.as_it_is(view, name) if is_file else archive.list_members(view, name)
+        if not self._extracts(product):
+            return self._as_it_is(product, view)
+        # A stream brings its end last; a file that its first bytes show to be no archive is not kept waiting for it.
+        if not file.whole and not file.ranged and bare.is_bare(view.read(0, bare.HEAD)):
+            return self._as_it_is(product, view)
+        listing = archive.list_members(view, product.title)
+        return self._as_it_is(product, view) if listing.format == "file" else listing
+
+    @staticmethod
+    def _as_it_is(product: Product, view: View) -> Listing:
+        return bare.as_it_is(view, bare.file_name(product, view.read(0, bare.HEAD)))
 
     def _extracts(self, product: Product) -> bool:
         extract = self._options.extract
         return self._client(product.provider).provider.extract if extract is None else extract
 
-    def _content(self, product: Product, caller: Caller) -> PartialFile:
-        """Return what is listed and read, held for the caller: the product's file, unpacked if all of it is packed."""
-        file = self._source(product, caller)
-        return self._members.unwrapped(product, file, caller) if self._extracts(product) else file
+    def _content(self, product: Product, caller: Caller) -> tuple[PartialFile, _Running | None]:
+        """Return what is listed and read, as `_source` does: the product's file, unpacked if all of it is packed."""
+        file, running = self._source(product, caller)
+        # The end of a zip is here first; its beginning, which would tell what else it is, would have to be asked for.
+        if not self._extracts(product) or (file.ranged and archive.is_zip(View(file, caller))):
+            return file, running
+        try:
+            return self._members.unwrapped(product, file, caller), running
+        except BaseException:
+            self._leave(running)
+            raise
 
-    def _source(self, product: Product, caller: Caller) -> PartialFile:
-        """Return the product's file, held for the caller: whole, or such that it can be read while it comes."""
+    def _source(self, product: Product, caller: Caller) -> tuple[PartialFile, _Running | None]:
+        """Return the product's file, held for the caller: whole, or such that it can be read while it comes.
+
+        In the second case the story that brings it comes with it, to be left when the file is closed.
+        """
         file = self._cache.open_whole(self._cache.archive(product))
         if file:
-            return file
+            return file, None
         self._refuse_crawlers(caller)
         deadline = self._clock.now() + 60 * self._options.timeout
         running = self._join(product, deadline)
         try:
-            self._await(running.story, deadline, caller)
-            if not running.story.file:
-                raise NotReady(f"{product.title} is not ready; open it again")
-            return self._cache.hold(running.story.file)
-        finally:
+            file = self._await(running.story, deadline, caller)
+            return self._cache.hold(file), running
+        except BaseException:
             self._leave(running)
+            raise
 
-    def _await(self, story: Story, deadline: float, caller: Caller) -> None:
-        """Wait until the story has ended well, or its file can be read while it comes."""
-        while not story.done.wait(POLL):
+    def _await(self, story: Story, deadline: float, caller: Caller) -> PartialFile:
+        """Wait until the story has ended well, or its file can be read while it comes; returns the file."""
+        while not story.ready.wait(POLL):
             if story.file and _readable_in_parts(story.file):
-                return
+                return story.file
             caller.check()
             if self._closing.is_set():
                 raise Cancelled("eofs is being unmounted")
@@ -211,8 +256,9 @@ class Engine:
                 raise NotReady(f"{story.product.title} is not ready; its status file says how far it is")
             if self._clock.now() > deadline and story.resting and story.stage.activity is not Activity.DOWNLOADING:
                 raise NotReady(f"{story.product.title} is not ready yet and stays ordered; open it again later")
-        if story.failure:
-            raise again(story.failure)
+        if story.failure or not story.file:
+            raise again(story.failure or NotReady(f"{story.product.title} is not ready; open it again"))
+        return story.file
 
     def _join(self, product: Product, deadline: float) -> _Running:
         """Return the product's story, begun now unless it is under way."""
@@ -229,7 +275,8 @@ class Engine:
             self._raise_remembered(product, "data")
             self._memory.pop((product.key, "data"), None)
             # two to begin with: the story itself, and who asks
-            running = self._running[product.key] = _Running(Story(product, around, stage, deadline), waiters=2)
+            story = Story(product, around, stage, deadline, lambda: self._may_end(product))
+            running = self._running[product.key] = _Running(story, waiters=2)
         threading.Thread(target=self._tell, args=(running,), name=f"story {product.title}", daemon=True).start()
         return running
 
@@ -241,9 +288,20 @@ class Engine:
         with self._lock:
             self._listings.pop(story.product.key, None)  # the archive may be another than the one listed before
         story.done.set()  # not before all is in place that those who waited may ask for next
+        story.ready.set()
         self._leave(running)
 
-    def _leave(self, running: _Running) -> None:
+    def _may_end(self, product: Product) -> bool:
+        """Tell a story that brings only what is read whether nobody reads; from then on it takes no one in."""
+        with self._lock:
+            running = self._running.get(product.key)
+            if running and running.waiters == 1:
+                del self._running[product.key]
+            return not running or running.waiters == 1
+
+    def _leave(self, running: _Running | None) -> None:
+        if not running:
+            return
         with self._lock:
             running.waiters -= 1
             last = not running.waiters

@@ -34,10 +34,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SMALL = 1 << 20  # bytes; members up to this size are unpacked in memory
+ORDER = 512 << 10  # bytes that a read may be out of order, and still be one of a reader that reads on
+FIRST = 128 << 10  # bytes of a member that come with its header: as much as the kernel reads first
+HEADER = 1 << 10  # bytes before a member's data that its header and name take, at most, practically
 MEMORY = 32 << 20  # bytes of small members kept in memory
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Window:
     """A reader of `size` bytes of a file of the cache from `start` on; keeps the file from being evicted."""
 
@@ -45,14 +48,25 @@ class Window:
     start: int
     size: int
     let_go: Callable[[PartialFile], None]
+    _next: int = 0  # where a reader that reads on and on would read next
 
     def read(self, offset: int, size: int, caller: Caller) -> bytes:
         """Return up to `size` bytes from `offset`, fewer only at the end; may wait for bytes under way."""
-        return self.file.read(self.start + offset, max(0, min(size, self.size - offset)), caller)
+        size = max(0, min(size, self.size - offset))
+        # The kernel reads ahead in parallel, so what is read in order comes only roughly in order.
+        reads_on = offset > 0 and abs(offset - self._next) <= ORDER
+        self._next = offset + size
+        until = self.start + (self.size if reads_on else offset + size)
+        return self.file.read(self.start + offset, size, caller, until)
 
     def close(self) -> None:
         """Let go of the file."""
         self.let_go(self.file)
+
+
+def _view(file: PartialFile, caller: Caller, member: Member) -> View:
+    """Return a view that brings a small member together with its header, by one request."""
+    return View(file, caller, ahead=HEADER + min(member.packed, FIRST))
 
 
 class Members:
@@ -75,7 +89,7 @@ class Members:
         try:
             archive.check_readable(member)
             if member.method == "stored":
-                start = archive.data_offset(View(file, caller), format_name, member)
+                start = archive.data_offset(_view(file, caller, member), format_name, member)
                 return Window(self._cache.hold(file), start, member.size, self._cache.release)
             if member.size <= SMALL:
                 return Held(self._unpacked(product, file, format_name, member, caller))
@@ -90,7 +104,7 @@ class Members:
         with self._lock:
             if (content := self._small.get(key)) is not None:
                 return content
-        content = b"".join(transfer.unpack(View(file, caller), format_name, member))
+        content = b"".join(transfer.unpack(_view(file, caller, member), format_name, member))
         with self._lock:
             self._small[key] = content
         return content

@@ -14,11 +14,10 @@ import contextlib
 import functools
 import logging
 import threading
-import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from eofs import status, transfer
+from eofs import ranges, status, transfer
 from eofs.client import LONGEST_BACK_OFF, PassingFault, Staging, back_off, download_url
 from eofs.errors import Cancelled, Corrupt, EofsError, NotAllowed, NotReady
 from eofs.model import Order
@@ -27,37 +26,18 @@ from eofs.status import Activity, StorageStatus
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from requests import Response
+
     from eofs.blocks import PartialFile
     from eofs.cache import Cache
     from eofs.client import Client
+    from eofs.fetch.clock import Clock
     from eofs.model import Product
     from eofs.options import Options
 
 log = logging.getLogger(__name__)
 
 OTHER_PROCESS = 0.25  # seconds between two looks at whether another process has finished what we want
-
-
-class Clock(Protocol):
-    """Time, as the engine sees it; tests bring their own."""
-
-    def now(self) -> float:
-        """Return seconds since the epoch."""
-
-    def wait(self, event: threading.Event, seconds: float) -> bool:
-        """Return True as soon as `event` is set, False after `seconds`."""
-
-
-class WallClock:
-    """The real time."""
-
-    def now(self) -> float:
-        """Return seconds since the epoch."""
-        return time.time()
-
-    def wait(self, event: threading.Event, seconds: float) -> bool:
-        """Return True as soon as `event` is set, False after `seconds`."""
-        return event.wait(seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +65,20 @@ class Surroundings:
 class Story:
     """One attempt at bringing a product into the cache, from the first question to the verified file."""
 
-    def __init__(self, product: Product, around: Surroundings, stage: Stage, deadline: float) -> None:
+    def __init__(
+        self, product: Product, around: Surroundings, stage: Stage, deadline: float, may_end: Callable[[], bool]
+    ) -> None:
         self.product = product
         self.stage = stage
         self.deadline = deadline
         self.file: PartialFile | None = None
         self.failure: EofsError | None = None
         self.done = threading.Event()
+        self.ready = threading.Event()  # any byte of the file can be asked for; or the story has ended
+        self.eager = False  # all of the product is wanted, not only what is read
         self.resting = False  # it waits for its time or its turn, and not for an answer of the provider
         self._hang_up: Callable[[], None] = _nothing
+        self._may_end = may_end
         self._around = around
         self._stop = threading.Event()
         self._has_order_slot = False
@@ -136,6 +121,8 @@ class Story:
         self._around.cache.must_fit(product.size)
         for last_try in (False, True):
             self._ask_until_it_has_come(file, url)
+            if not file.complete:
+                return  # nobody needs more of it now
             try:
                 transfer.verify(file, product)
                 break
@@ -144,7 +131,6 @@ class Story:
                 if last_try:
                     raise
                 log.warning("%s; it is fetched afresh", error)
-        self._around.cache.records.note_order(product, None)
         self._around.cache.finish(file)
         log.info("%s is complete, %s bytes", product.title, f"{file.size:,}")
 
@@ -163,36 +149,55 @@ class Story:
 
     def _ask_until_it_has_come(self, file: PartialFile, url: str) -> None:
         """Ask for the bytes: this orders the product, tells whether it is there, and brings it (PEPS' protocol)."""
-        tries, furthest, client = 0, 0, self._around.client
+        tries, furthest = 0, 0
         if self.stage.storage is not StorageStatus.ONLINE:
             self._order()
-        while True:
-            # Without a size, nothing would tell that what goes on is the same file.
-            here = file.reaches(0) if file.size is not None else 0
-            furthest = max(furthest, here)
+        while not file.complete:
+            furthest = max(furthest, file.arrived)
             try:
-                with client.connection(self._rest):
-                    self._receive(file, url, here)
-                return
+                if not file.ranged:
+                    self._receive(file, url)
+                if file.ranged and not file.complete:
+                    self._serve(file, url)
+                    return
             except Staging as answer:
                 tries = 0
                 self._wait_for_staging(str(answer))
             except PassingFault as fault:
-                tries = 1 if file.reaches(0) > furthest else tries + 1
+                tries = 1 if file.arrived > furthest else tries + 1
                 self._wait_after(fault, tries)
 
-    def _receive(self, file: PartialFile, url: str, here: int) -> None:
-        client = self._around.client
-        whole = file.size is not None and here == file.size
-        if whole:  # all had come when the program ended; only the verification is missing
-            return
-        self.resting = False
-        with contextlib.closing(client.get(url, start=here, validator=file.validator)) as response:
-            self._hang_up = functools.partial(transfer.hang_up, response)
-            self._move(Activity.DOWNLOADING, storage=StorageStatus.ONLINE)
-            self._around.cache.records.note_storage(self.product, StorageStatus.ONLINE)
-            self._give_order_slot_back()
-            transfer.receive(file, self._around.cache, client, response, self._check)
+    def _receive(self, file: PartialFile, url: str) -> None:
+        """Ask for the end of the file; or, from a provider that does not serve ranges, take all of it in order."""
+        cache, client = self._around.cache, self._around.client
+        # Without a size, nothing would tell that what goes on is the same file.
+        here = file.reaches(0) if file.size is not None else 0
+        with client.connection(self._rest):
+            self.resting = False
+            if file.arrived:
+                response: Response | None = client.get(url, start=here, validator=file.validator)
+            else:
+                response = ranges.ask(file, cache, client, url)
+            self._is_online()
+            if response:
+                with contextlib.closing(response):
+                    self._hang_up = functools.partial(transfer.hang_up, response)
+                    transfer.receive(file, cache, client, response, self._check)
+
+    def _serve(self, file: PartialFile, url: str) -> None:
+        """Bring the ranges that are wanted, until the file is complete or nobody needs more of it."""
+        self._is_online()
+        file.begin(file.size, file.validator)  # what went wrong before is over
+        work = ranges.Ranges(file, self._around.cache, self._around.client, url)
+        self._hang_up = work.hang_up
+        self.ready.set()
+        work.run(eager=lambda: self.eager, may_end=self._may_end, check=self._check)
+
+    def _is_online(self) -> None:
+        self._move(Activity.DOWNLOADING, storage=StorageStatus.ONLINE)
+        self._around.cache.records.note_storage(self.product, StorageStatus.ONLINE)
+        self._around.cache.records.note_order(self.product, None)
+        self._give_order_slot_back()
 
     # -- ordering and waiting ----------------------------------------------------------------------------------------
 

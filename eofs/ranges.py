@@ -1,0 +1,210 @@
+"""Bringing the ranges of a file that somebody waits for, and, where all is wanted, the rest in the background.
+
+Each job is one request for one range, in a thread of its own, over one of the provider's connections. What a reader
+waits for goes first: jobs that only fill stand still meanwhile, and give their connection back where there is no other.
+A reader that reads on and on is served by one long request; where nothing but what is read is to be brought, that
+request keeps a little ahead of the reader, and ends when the reader goes elsewhere.
+
+Threads: `Ranges.run` belongs to the thread of the story, which hands out the jobs; their threads write to the file, and
+leave what went wrong under the lock of this object.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from eofs import client, transfer
+from eofs.blocks import POLL
+from eofs.client import PassingFault
+from eofs.errors import Corrupt, Unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import requests
+
+    from eofs.blocks import Job, PartialFile
+    from eofs.cache import Cache
+    from eofs.client import Client
+
+TAIL = 128 << 10  # bytes of the end that are asked for first: there is the index of a zip
+FILL = 8 << 20  # bytes of one request that only fills
+AHEAD = 8 << 20  # bytes that may come beyond what has been read, where nothing else is wanted
+IDLE = 2.0  # seconds after which a reader that has not read on has gone elsewhere
+GROWTH = 16 << 20  # bytes between two looks at the budget while a file grows here and there
+
+
+def ask(file: PartialFile, cache: Cache, sender: Client, url: str) -> requests.Response | None:
+    """Ask for the end of a file of which nothing is known yet.
+
+    Returns:
+        None, where the provider serves ranges: the file's size is known now, and its end is here. Otherwise the reply
+        that carries the whole file, to be received and closed.
+
+    Raises:
+        Staging, PassingFault, EofsError: as `Client.get`.
+    """
+    response = sender.get(url, last=TAIL)
+    head = client.reply(response)
+    if response.status_code != 206 or head.size is None:
+        return response
+    with contextlib.closing(response):
+        with cache.room(file.path, head.size - head.start), _disk(cache):
+            file.begin(head.size, head.validator)
+        offset = head.start
+        for chunk in sender.body(response):
+            file.write(offset, chunk)
+            offset += len(chunk)
+        if offset < head.size:
+            raise PassingFault(Unreachable(f"{sender.provider.name} broke off; try again"))
+    file.ranged = True
+    file.save(sync=False)
+    return None
+
+
+class Ranges:
+    """Brings the ranges of one file."""
+
+    def __init__(self, file: PartialFile, cache: Cache, sender: Client, url: str) -> None:
+        self._file = file
+        self._cache = cache
+        self._sender = sender
+        self._url = url
+        self._fault: BaseException | None = None
+        self._over = threading.Event()
+        self._eager = False
+        self._promised = 0
+        self._replies: list[requests.Response] = []
+        self._lock = threading.Lock()
+
+    def run(self, *, eager: Callable[[], bool], may_end: Callable[[], bool], check: Callable[[], None]) -> None:
+        """Bring what is waited for, until the file is complete, or until nobody needs it.
+
+        Args:
+            eager: tells whether all of the file is wanted.
+            may_end: tells whether nobody needs the file any more; asked only when nothing is under way.
+            check: raises when this has to stop.
+
+        Raises:
+            Staging, PassingFault, EofsError: what went wrong with a job; the others have ended.
+        """
+        try:
+            while not self._file.complete:
+                check()
+                if self._fault:
+                    raise self._fault
+                self._be_eager(wanted=eager())
+                filling = self._eager and len(self._file.jobs()) < max(1, self._sender.connections - 1)
+                job = self._file.next_job(fill=FILL if filling and not self._sender.pressed else 0, patience=POLL)
+                if job:
+                    threading.Thread(target=self._do, args=(job, check), name="range", daemon=True).start()
+                elif not self._file.jobs() and not self._file.wanted and may_end():
+                    return
+        finally:
+            self.hang_up()
+            while self._file.jobs():
+                time.sleep(0.01)
+        if self._fault and not self._file.complete:
+            raise self._fault
+
+    def hang_up(self) -> None:
+        """End all that is under way, at once."""
+        self._over.set()
+        with self._lock:
+            replies = list(self._replies)
+        for response in replies:
+            transfer.hang_up(response)
+
+    @contextlib.contextmanager
+    def _ask(self, job: Job) -> Iterator[requests.Response]:
+        """Ask for a range; until the end of the context `hang_up` can end the reply."""
+        response = self._sender.get(self._url, start=job.at, stop=job.stop, validator=self._file.validator)
+        with contextlib.closing(response):
+            with self._lock:
+                self._replies.append(response)
+            try:
+                yield response
+            finally:
+                with self._lock:
+                    self._replies.remove(response)
+
+    def _be_eager(self, *, wanted: bool) -> None:
+        """Take the room for the whole file, once it is all wanted."""
+        if wanted and not self._eager:
+            with self._cache.room(self._file.path, self._file.size or 0), _disk(self._cache):
+                self._file.reserve()
+        self._eager = wanted
+
+    def _take_room(self, job: Job) -> None:
+        """Make room for what a job brings, unless there is room for the whole file already."""
+        file = self._file
+        needed = file.arrived + job.stop - job.at
+        if not self._eager and needed > self._promised:
+            self._promised = min(file.size or needed, needed + GROWTH)
+            with self._cache.room(file.path, self._promised):
+                pass
+
+    def _do(self, job: Job, check: Callable[[], None]) -> None:
+        try:
+            with self._sender.connection(check, urgent=job.wanted):
+                self._bring(job, check)
+        except BaseException as fault:  # noqa: BLE001 - raised again by `run`
+            with self._lock:
+                self._fault = self._fault or fault
+        finally:
+            self._file.end_job(job)
+
+    def _bring(self, job: Job, check: Callable[[], None]) -> None:
+        file = self._file
+        self._take_room(job)
+        with self._ask(job) as response:
+            self._must_be_the_range(response, job)
+            for chunk in self._sender.body(response):
+                check()
+                with _disk(self._cache):
+                    file.write(job.at, chunk[: max(0, job.stop - job.at)])
+                job.at += len(chunk)
+                if job.at >= job.stop or self._over.is_set() or not self._keeps_pace(job, check):
+                    return
+        if job.at < job.stop:
+            broken = Unreachable(f"{self._sender.provider.name} broke off {job.stop - job.at:,} bytes early; try again")
+            raise PassingFault(broken)
+
+    def _must_be_the_range(self, response: requests.Response, job: Job) -> None:
+        """Never splice: what comes has to be the range that was asked for, of the same version of the file."""
+        head, file = client.reply(response), self._file
+        name = self._sender.provider.name
+        if head.size not in {None, file.size} or transfer.differ(head.validator, file.validator):
+            file.restart()
+            raise Corrupt(f"the product changed at {name} while it was read; open it again")
+        if response.status_code != 206:  # ranges are no longer served: then all of it, from the front
+            file.ranged = False
+            raise PassingFault(Unreachable(f"{name} sent the whole file instead of a part; it is brought as a whole"))
+        if head.start != job.at:
+            raise PassingFault(Unreachable(f"{name} sent another part of the file than was asked for; try again"))
+
+    def _keeps_pace(self, job: Job, check: Callable[[], None]) -> bool:
+        """Wait where others are to go first, or the reader is far behind; tell whether to go on at all."""
+        while not self._over.is_set():
+            if not job.wanted and self._sender.pressed:
+                if self._sender.starved:
+                    return False
+            elif self._eager or job.at <= job.reader + AHEAD:
+                return True
+            elif time.monotonic() - job.touched > IDLE:
+                return False
+            check()
+            time.sleep(0.01)
+        return False
+
+
+@contextlib.contextmanager
+def _disk(cache: Cache) -> Iterator[None]:
+    """Say of a file of the cache that cannot be written what it means."""
+    try:
+        yield
+    except OSError as error:
+        raise transfer.full(error, cache) from error
