@@ -61,6 +61,11 @@ class Extents:
         for start, stop in ranges or ():
             self.add(start, stop)
 
+    def remove(self, start: int, stop: int) -> None:
+        """Take the bytes from `start` up to, not including, `stop` out."""
+        kept = [piece for a, b in self for piece in ((a, min(b, start)), (max(a, stop), b)) if piece[0] < piece[1]]
+        self._starts, self._stops = [a for a, _ in kept], [b for _, b in kept]
+
     def gaps(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
         """Yield the ranges between `start` and `stop` that are not in the set."""
         while start < stop:
@@ -379,6 +384,13 @@ class PartialFile:
         map_of(self.path).unlink(missing_ok=True)
         os.ftruncate(self._fd, 0)
 
+    def forget(self, start: int, stop: int) -> None:
+        """Forget the bytes from `start` up to `stop`, which turned out wrong: they are to be brought afresh."""
+        with self._news:
+            self._extents.remove(start, stop)
+            self._synced.remove(start, stop)
+        self.save(sync=False)
+
     def fail(self, failure: EofsError) -> None:
         """Tell all who wait, now or later, why their bytes do not come; the next `begin` takes it back."""
         with self._news:
@@ -420,7 +432,7 @@ class View:
 
     file: PartialFile
     caller: Caller = NOBODY
-    ahead: int = 0  # bytes that are going to be read behind whatever is read
+    until: int = 0  # how far it is going to be read, so that one request can bring it all
 
     @property
     def size(self) -> int:
@@ -429,7 +441,7 @@ class View:
 
     def read(self, offset: int, size: int) -> bytes:
         """Return up to `size` bytes from `offset`, fewer only at the end; waits until they are here."""
-        return self.file.read(offset, size, self.caller, offset + max(size, self.ahead))
+        return self.file.read(offset, size, self.caller, max(offset + size, self.until))
 
 
 def part_of(path: Path) -> Path:

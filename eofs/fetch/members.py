@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import cachetools
@@ -20,11 +19,12 @@ import cachetools
 from eofs import archive, transfer
 from eofs.blocks import POLL, PartialFile, View
 from eofs.errors import Corrupt, EofsError
+from eofs.fetch.window import Window
 from eofs.model import Member
 from eofs.nodes import Caller, Held
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from eofs.cache import Cache
@@ -34,39 +34,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SMALL = 1 << 20  # bytes; members up to this size are unpacked in memory
-ORDER = 512 << 10  # bytes that a read may be out of order, and still be one of a reader that reads on
 FIRST = 128 << 10  # bytes of a member that come with its header: as much as the kernel reads first
 HEADER = 1 << 10  # bytes before a member's data that its header and name take, at most, practically
 MEMORY = 32 << 20  # bytes of small members kept in memory
 
 
-@dataclass(slots=True)
-class Window:
-    """A reader of `size` bytes of a file of the cache from `start` on; keeps the file from being evicted."""
-
-    file: PartialFile
-    start: int
-    size: int
-    let_go: Callable[[PartialFile], None]
-    _next: int = 0  # where a reader that reads on and on would read next
-
-    def read(self, offset: int, size: int, caller: Caller) -> bytes:
-        """Return up to `size` bytes from `offset`, fewer only at the end; may wait for bytes under way."""
-        size = max(0, min(size, self.size - offset))
-        # The kernel reads ahead in parallel, so what is read in order comes only roughly in order.
-        reads_on = offset > 0 and abs(offset - self._next) <= ORDER
-        self._next = offset + size
-        until = self.start + (self.size if reads_on else offset + size)
-        return self.file.read(self.start + offset, size, caller, until)
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self.let_go(self.file)
-
-
 def _view(file: PartialFile, caller: Caller, member: Member) -> View:
-    """Return a view that brings a small member together with its header, by one request."""
-    return View(file, caller, ahead=HEADER + min(member.packed, FIRST))
+    """Return a view that brings the beginning of a member together with its header, by one request."""
+    return View(file, caller, member.offset + HEADER + min(member.packed, FIRST))
 
 
 class Members:
@@ -90,10 +65,11 @@ class Members:
             archive.check_readable(member)
             if member.method == "stored":
                 start = archive.data_offset(_view(file, caller, member), format_name, member)
-                return Window(self._cache.hold(file), start, member.size, self._cache.release)
+                return Window(self._cache.hold(file), start, member.size, self._cache.release, member.path, member.crc)
             if member.size <= SMALL:
                 return Held(self._unpacked(product, file, format_name, member, caller))
-            return self._inflated(product, file, format_name, member, caller)
+            inflated = self._inflated(product, file, format_name, member, caller)
+            return Window(inflated, 0, member.size, self._cache.release, member.path)
         except Corrupt as error:
             raise self.damaged(product, file, error) from error
         finally:
@@ -111,12 +87,10 @@ class Members:
 
     def _inflated(
         self, product: Product, file: PartialFile, format_name: str, member: Member, caller: Caller
-    ) -> Reader:
+    ) -> PartialFile:
         path = self._cache.member(product, member)
-        pieces = transfer.unpack(View(file), format_name, member)
-        return Window(
-            self._filled(product, file, path, pieces, member.size, caller), 0, member.size, self._cache.release
-        )
+        packed = View(file, until=member.offset + HEADER + member.packed)
+        return self._filled(product, file, path, transfer.unpack(packed, format_name, member), member.size, caller)
 
     def unwrapped(self, product: Product, file: PartialFile, caller: Caller) -> PartialFile:
         """Return what is in `file`, held for the caller, if all of it is packed; else `file` itself.
