@@ -80,13 +80,16 @@ class Ranges:
         self._replies: list[requests.Response] = []
         self._lock = threading.Lock()
 
-    def run(self, *, eager: Callable[[], bool], may_end: Callable[[], bool], check: Callable[[], None]) -> None:
+    def run(self, *, eager: Callable[[], bool], may_end: Callable[[], bool], check: Callable[[], None]) -> bool:
         """Bring what is waited for, until the file is complete, or until nobody needs it.
 
         Args:
             eager: tells whether all of the file is wanted.
             may_end: tells whether nobody needs the file any more; asked only when nothing is under way.
             check: raises when this has to stop.
+
+        Returns:
+            whether the file is complete; if not, it may be somebody else's by now.
 
         Raises:
             Staging, PassingFault, EofsError: what went wrong with a job; the others have ended.
@@ -102,13 +105,12 @@ class Ranges:
                 if job:
                     threading.Thread(target=self._do, args=(job, check), name="range", daemon=True).start()
                 elif not self._file.jobs() and not self._file.wanted and may_end():
-                    return
+                    return False
         finally:
             self.hang_up()
             while self._file.jobs():
                 time.sleep(0.01)
-        if self._fault and not self._file.complete:
-            raise self._fault
+        return True
 
     def hang_up(self) -> None:
         """End all that is under way, at once."""

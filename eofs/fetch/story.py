@@ -120,8 +120,7 @@ class Story:
         client.must_have_credentials(url)
         self._around.cache.must_fit(product.size)
         for last_try in (False, True):
-            self._ask_until_it_has_come(file, url)
-            if not file.complete:
+            if not self._ask_until_it_has_come(file, url):
                 return  # nobody needs more of it now
             try:
                 transfer.verify(file, product)
@@ -147,8 +146,11 @@ class Story:
             self._move(Activity.WAITING, note="another eofs process is bringing it")
             self._sleep(OTHER_PROCESS)
 
-    def _ask_until_it_has_come(self, file: PartialFile, url: str) -> None:
-        """Ask for the bytes: this orders the product, tells whether it is there, and brings it (PEPS' protocol)."""
+    def _ask_until_it_has_come(self, file: PartialFile, url: str) -> bool:
+        """Ask for the bytes: this orders the product, tells whether it is there, and brings it (PEPS' protocol).
+
+        Returns whether all has come; if not, nobody needs it any more, and the file is no longer ours.
+        """
         tries, furthest = 0, 0
         if self.stage.storage is not StorageStatus.ONLINE:
             self._order()
@@ -158,14 +160,14 @@ class Story:
                 if not file.ranged:
                     self._receive(file, url)
                 if file.ranged and not file.complete:
-                    self._serve(file, url)
-                    return
+                    return self._serve(file, url)
             except Staging as answer:
                 tries = 0
                 self._wait_for_staging(str(answer))
             except PassingFault as fault:
                 tries = 1 if file.arrived > furthest else tries + 1
                 self._wait_after(fault, tries)
+        return True
 
     def _receive(self, file: PartialFile, url: str) -> None:
         """Ask for the end of the file; or, from a provider that does not serve ranges, take all of it in order."""
@@ -184,14 +186,14 @@ class Story:
                     self._hang_up = functools.partial(transfer.hang_up, response)
                     transfer.receive(file, cache, client, response, self._check)
 
-    def _serve(self, file: PartialFile, url: str) -> None:
+    def _serve(self, file: PartialFile, url: str) -> bool:
         """Bring the ranges that are wanted, until the file is complete or nobody needs more of it."""
         self._is_online()
         file.begin(file.size, file.validator)  # what went wrong before is over
         work = ranges.Ranges(file, self._around.cache, self._around.client, url)
         self._hang_up = work.hang_up
         self.ready.set()
-        work.run(eager=lambda: self.eager, may_end=self._may_end, check=self._check)
+        return work.run(eager=lambda: self.eager, may_end=self._may_end, check=self._check)
 
     def _is_online(self) -> None:
         self._move(Activity.DOWNLOADING, storage=StorageStatus.ONLINE)
