@@ -20,6 +20,7 @@ from eofs.archive import tar as tars
 from eofs.archive import zip as zips
 from eofs.archive.decoders import DECODERS, MAX_SIZE, RATIO_FROM, Packing, check_unpacks, unpack, unwrap, wrapping
 from eofs.archive.listing import Listing, Source, clean, exactly, shown
+from eofs.archive.zip import is_zip
 from eofs.errors import Corrupt, NotSupported, TooLarge
 from eofs.model import Member
 
@@ -36,6 +37,7 @@ __all__ = [
     "Source",
     "check_readable",
     "data_offset",
+    "is_zip",
     "list_members",
     "unpack",
     "unwrap",
@@ -145,7 +147,8 @@ def _list_file(source: Source, name: str) -> Listing:
 
 
 FORMATS: tuple[Format, ...] = (
-    Format("tar", tars.is_tar, tars.list_tar, tars.data_offset, tars.list_what_is_whole),
+    # The zip first: it is told by its end, which is here before anything else.
     Format("zip", zips.is_zip, zips.list_zip, zips.data_offset, zips.list_without_index),
+    Format("tar", tars.is_tar, tars.list_tar, tars.data_offset, tars.list_what_is_whole),
     Format("file", lambda _source: True, _list_file, lambda _source, member: member.offset),
 )

@@ -170,13 +170,13 @@ class Story:
         return True
 
     def _receive(self, file: PartialFile, url: str) -> None:
-        """Ask for the end of the file; or, from a provider that does not serve ranges, take all of it in order."""
+        """Take all of the file in order; where it is not all wanted, ask for its end, if the provider serves ranges."""
         cache, client = self._around.cache, self._around.client
         # Without a size, nothing would tell that what goes on is the same file.
         here = file.reaches(0) if file.size is not None else 0
         with client.connection(self._rest):
             self.resting = False
-            if file.arrived:
+            if file.arrived or self._around.options.fetch == "whole":
                 response: Response | None = client.get(url, start=here, validator=file.validator)
             else:
                 response = ranges.ask(file, cache, client, url)
