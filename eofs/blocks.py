@@ -23,21 +23,23 @@ number of threads; `write` for one thread a job; `begin`, `finish` and `restart`
 
 from __future__ import annotations
 
-import bisect
 import json
 import logging
-import operator
 import os
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from eofs import maps
+from eofs.extents import Extents
+from eofs.jobs import Job, Want, choose
+from eofs.maps import map_of, part_of, read_map
 from eofs.nodes import NOBODY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from pathlib import Path
 
     from eofs.errors import EofsError
     from eofs.nodes import Caller
@@ -46,102 +48,7 @@ log = logging.getLogger(__name__)
 
 POLL = 0.1  # seconds between two looks at whether a waiting program was interrupted
 SYNC_EVERY = 64 << 20  # bytes between two fsyncs of a file under way: what a power cut may cost
-NEAR = 2 << 20  # bytes; what a job brings within so many is waited for rather than asked for by itself
 SAVE_EVERY = 1 << 20  # bytes between two writes of the map: what a kill may cost
-
-
-class Extents:
-    """A set of byte ranges, kept sorted, disjoint and merged."""
-
-    __slots__ = ("_starts", "_stops")
-
-    def __init__(self, ranges: list[tuple[int, int]] | None = None) -> None:
-        self._starts: list[int] = []
-        self._stops: list[int] = []
-        for start, stop in ranges or ():
-            self.add(start, stop)
-
-    def remove(self, start: int, stop: int) -> None:
-        """Take the bytes from `start` up to, not including, `stop` out."""
-        kept = [piece for a, b in self for piece in ((a, min(b, start)), (max(a, stop), b)) if piece[0] < piece[1]]
-        self._starts, self._stops = [a for a, _ in kept], [b for _, b in kept]
-
-    def gaps(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
-        """Yield the ranges between `start` and `stop` that are not in the set."""
-        while start < stop:
-            at = bisect.bisect_right(self._starts, start) - 1
-            if at >= 0 and self._stops[at] > start:
-                start = self._stops[at]
-                continue
-            end = min(stop, self._starts[at + 1]) if at + 1 < len(self._starts) else stop
-            yield start, end
-            start = end
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        return iter(list(zip(self._starts, self._stops, strict=True)))
-
-    @property
-    def total(self) -> int:
-        """Return the number of bytes in the set."""
-        return sum(self._stops) - sum(self._starts)
-
-    def add(self, start: int, stop: int) -> None:
-        """Add the bytes from `start` up to, not including, `stop`."""
-        if start >= stop:
-            return
-        first = bisect.bisect_left(self._stops, start)  # the first range that touches the new one, or follows it
-        last = bisect.bisect_right(self._starts, stop)
-        if first < last:
-            start = min(start, self._starts[first])
-            stop = max(stop, self._stops[last - 1])
-        self._starts[first:last] = [start]
-        self._stops[first:last] = [stop]
-
-    def reaches(self, start: int) -> int:
-        """Return where the run of bytes from `start` ends; `start` itself where that byte is not here."""
-        at = bisect.bisect_right(self._starts, start) - 1
-        return max(start, self._stops[at]) if at >= 0 else start
-
-    def covers(self, start: int, stop: int) -> bool:
-        """Tell whether all bytes from `start` up to `stop` are here."""
-        return start >= stop or self.reaches(start) >= stop
-
-
-@dataclass(slots=True, eq=False)
-class Want:
-    """What somebody waits for: the bytes from `start` up to `stop`, and probably those up to `until` after that."""
-
-    start: int
-    stop: int
-    until: int
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """A range that somebody is bringing.
-
-    Attributes:
-        start: where it begins.
-        stop: where it ends; may be taken back while it is under way.
-        wanted: somebody waits for it; else it only fills.
-        at: the byte that comes next.
-        reader: how far what it brings has been read.
-        touched: when that was last, in seconds of the monotonic clock.
-    """
-
-    start: int
-    stop: int
-    wanted: bool
-    at: int
-    reader: int
-    touched: float
-
-
-def _boot_id() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
 
 
 class PartialFile:
@@ -291,7 +198,7 @@ class PartialFile:
                 self._unsynced = 0
             self._unsaved = 0
             note = {
-                "boot": _boot_id(),
+                "boot": maps.boot_id(),
                 "size": self.size,
                 "validator": self.validator,
                 "ranged": self.ranged,
@@ -310,35 +217,16 @@ class PartialFile:
             patience: seconds to wait for something to do.
         """
         with self._news:
-            found = self._choose(fill)
+            found = choose(self._extents, self._wants, self._jobs, self.size, fill)
             if not found:
                 self._news.wait(patience)
-                found = self._choose(fill)
+                found = choose(self._extents, self._wants, self._jobs, self.size, fill)
             if not found:
                 return None
             start, stop, wanted = found
             job = Job(start, stop, wanted, at=start, reader=start, touched=time.monotonic())
             self._jobs.append(job)
             return job
-
-    def _choose(self, fill: int) -> tuple[int, int, bool] | None:
-        for want in self._wants:
-            start = self._extents.reaches(want.start)
-            if start >= want.stop or any(job.at <= start < min(job.stop, job.at + NEAR) for job in self._jobs):
-                continue
-            _, stop = next(self._extents.gaps(start, want.until))
-            for job in self._jobs:  # what another job would bring much later is taken over from it
-                if job.at <= start < job.stop:
-                    job.stop = start
-                elif start < job.at:
-                    stop = min(stop, max(job.at, start + 1))
-            return start, stop, True
-        if fill and self.size is not None:
-            taken = Extents([(job.at, job.stop) for job in self._jobs])
-            for gap in self._extents.gaps(0, self.size):
-                for start, stop in taken.gaps(*gap):
-                    return start, min(stop, start + fill), False
-        return None
 
     def end_job(self, job: Job) -> None:
         """Give a range back, brought or not."""
@@ -397,8 +285,6 @@ class PartialFile:
             self._failure = failure
             self._news.notify_all()
 
-    # -- life ------------------------------------------------------------------------------------------------------
-
     def fileno(self) -> int:
         """Return the descriptor."""
         return self._fd
@@ -442,42 +328,3 @@ class View:
     def read(self, offset: int, size: int) -> bytes:
         """Return up to `size` bytes from `offset`, fewer only at the end; waits until they are here."""
         return self.file.read(offset, size, self.caller, max(offset + size, self.until))
-
-
-def part_of(path: Path) -> Path:
-    """Return the name that a file of the cache has while it is not whole."""
-    return path.with_name(path.name + ".part")
-
-
-def map_of(path: Path) -> Path:
-    """Return the name of the map of a file that is not whole."""
-    return path.with_name(path.name + ".map")
-
-
-def read_map(path: Path) -> dict[str, Any]:
-    """Return what the map of a partly arrived file can be trusted with, by the names that it has in the map.
-
-    ``ranges`` are those that are here. A map that is missing or damaged says that nothing has arrived.
-    """
-    try:
-        note = json.loads(map_of(path).read_text(encoding="utf-8"))
-        size = None if note["size"] is None else operator.index(note["size"])
-        written, synced = (_ranges(note[key], size) for key in ("written", "synced"))
-        # Bytes that were only handed to the kernel are there as long as the machine has not been restarted.
-        ranges = written if note["boot"] and note["boot"] == _boot_id() else synced
-        return {
-            "ranges": ranges,
-            "synced": synced,
-            "size": size,
-            "validator": note["validator"],
-            "ranged": bool(note["ranged"]),
-        }
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return {"ranges": [], "synced": [], "size": None, "validator": None, "ranged": False}
-
-
-def _ranges(pairs: Any, size: int | None) -> list[tuple[int, int]]:
-    ranges = [(operator.index(start), operator.index(stop)) for start, stop in pairs]
-    if any(not 0 <= start <= stop <= (stop if size is None else size) for start, stop in ranges):
-        raise ValueError("a range that lies outside of the file")
-    return ranges

@@ -4,7 +4,7 @@ Redirects are followed by hand, so that credentials go to the provider's own hos
 would drop ``Authorization`` where Copernicus needs it, and would carry a custom header to any host.
 
 Threads: a `Client` may be used by many threads. Its session is only read after it has been made; its connections are
-counted by a semaphore, which is the provider's limit; one lock guards the numbers of those that are urgent.
+counted by `Slots`.
 """
 
 from __future__ import annotations
@@ -14,23 +14,25 @@ import email.utils
 import http.client
 import random
 import ssl
-import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
 
 from eofs import __version__, auth
 from eofs.errors import AccessRefused, EofsError, Gone, NotReady, NotSupported, ProviderFailed, Stalled, Unreachable
+from eofs.links import plain
+from eofs.slots import Slots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
     from eofs.config import Network
-    from eofs.model import Product, Provider
+    from eofs.model import Provider
 
 CONNECT_TIMEOUT = 15.0  # seconds
 MAX_REDIRECTS = 10
@@ -72,39 +74,6 @@ class Reply:
     validator: str | None
 
 
-def download_url(product: Product, provider: Provider) -> str:
-    """Return the address of the product's bytes.
-
-    Raises:
-        NotSupported: the result names none, or one that is not http.
-    """
-    location = product.location or ""
-    if provider.base_uri:
-        location = location.replace("%(base_uri)s", provider.base_uri.rstrip("/"))
-    try:
-        parts = urlsplit(location)
-    except ValueError as error:
-        raise NotSupported(f"{product.title} cannot be fetched: its link cannot be read ({error})") from None
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        what = f"its link ({parts.scheme}://…) is" if parts.scheme else "the search result names"
-        how = "not served by this version of eofs" if parts.scheme or product.assets else "no download link for it"
-        raise NotSupported(f"{product.title} cannot be fetched: {what} {how}")
-    added = provider.dl_url_params
-    if not added:  # a signed query has to stay as it is, to the letter
-        return location
-    query = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if name not in added]
-    return urlunsplit(parts._replace(query=urlencode([*query, *added.items()])))
-
-
-def plain(url: str | None) -> str | None:
-    """Return an address without what may be secret in it: user, password, query; None where it cannot be read."""
-    try:
-        parts = urlsplit(url or "")
-    except ValueError:
-        return None
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", "")) or None
-
-
 class Client:
     """Speaks HTTP with one provider, over at most `connections` connections at a time."""
 
@@ -112,15 +81,12 @@ class Client:
         self.provider = provider
         self._network = network
         self._stall_timeout = stall_timeout
-        self.connections = max(1, min(provider.max_connections, connections))
-        self._slots = threading.BoundedSemaphore(self.connections)
-        self._urgent = self._waiting = 0
-        self._lock = threading.Lock()
+        self.slots = Slots(max(1, min(provider.max_connections, connections)))
         self._session = requests.Session()
         # Without this, ~/.netrc would replace our credentials, also after a redirect to another host.
         self._session.trust_env = False
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=self.connections + QUICKLOOKS))
+            self._session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=self.slots.number + QUICKLOOKS))
         self._session.verify = network.ca_bundle if provider.ssl_verify else False
         self._session.headers.update({"User-Agent": f"eofs/{__version__}", "Accept-Encoding": "identity"})
 
@@ -128,44 +94,9 @@ class Client:
         """Close the connections that nobody uses."""
         self._session.close()
 
-    @contextlib.contextmanager
-    def connection(self, check: Callable[[], None], *, urgent: bool = False) -> Iterator[None]:
-        """Take one of the provider's connections; waits for it, calling `check`, which may raise to give up.
-
-        While one that is `urgent` is taken, `pressed` tells the others to stand still; while one is waited for,
-        `starved` tells them to give theirs back.
-        """
-        with self._counted(urgent, 0):
-            if not self._slots.acquire(blocking=False):
-                with self._counted(0, urgent):
-                    while not self._slots.acquire(timeout=0.1):
-                        check()
-            try:
-                yield
-            finally:
-                self._slots.release()
-
-    @contextlib.contextmanager
-    def _counted(self, urgent: int, waiting: int) -> Iterator[None]:
-        with self._lock:
-            self._urgent, self._waiting = self._urgent + urgent, self._waiting + waiting
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._urgent, self._waiting = self._urgent - urgent, self._waiting - waiting
-
-    @property
-    def pressed(self) -> bool:
-        """Tell whether something urgent is under way, so that what only fills stands still."""
-        with self._lock:
-            return self._urgent > 0
-
-    @property
-    def starved(self) -> bool:
-        """Tell whether something urgent waits for a connection."""
-        with self._lock:
-            return self._waiting > 0
+    def connection(self, check: Callable[[], None], *, urgent: bool = False) -> AbstractContextManager[None]:
+        """Take one of the provider's connections for a while, as `Slots.taken`."""
+        return self.slots.taken(check, urgent=urgent)
 
     def must_have_credentials(self, url: str) -> None:
         """Refuse before asking what could only be refused.
@@ -198,13 +129,7 @@ class Client:
             PassingFault: another try may help.
             EofsError: another try would not help.
         """
-        wanted = {}
-        if last:
-            wanted["Range"] = f"bytes=-{last}"
-        elif start or stop is not None:
-            wanted["Range"] = f"bytes={start}-" if stop is None else f"bytes={start}-{stop - 1}"
-        if wanted and validator:
-            wanted["If-Range"] = validator
+        wanted = _range(start, stop, last, validator)
         for _ in range(MAX_REDIRECTS + 1):
             response = self._send(url, wanted)
             if not response.next:
@@ -266,6 +191,14 @@ class Client:
         except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             broken = Unreachable(f"{host} ({name}) cannot be reached: {_cause(error)}; check the network, try again")
             raise PassingFault(broken) from error
+
+
+def _range(start: int, stop: int | None, last: int, validator: str | None) -> dict[str, str]:
+    """Return the headers that ask for a part (RFC 9110, section 14); none for the whole."""
+    if not (start or stop or last):
+        return {}
+    wanted = {"Range": f"bytes=-{last}" if last else f"bytes={start}-{stop - 1 if stop else ''}"}
+    return {**wanted, "If-Range": validator} if validator else wanted
 
 
 def judge(response: requests.Response, provider: Provider, url: str) -> None:

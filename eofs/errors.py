@@ -35,6 +35,10 @@ class EofsError(Exception):
 
     errno: ClassVar[int] = errno.EIO
 
+    def again(self) -> EofsError:
+        """Return a fresh copy: one object raised in many threads would gather all their tracebacks."""
+        return type(self)(*self.args)
+
 
 class ResultError(EofsError):
     """The search result does not exist, is not GeoJSON, or holds no product."""

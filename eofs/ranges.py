@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
     import requests
 
-    from eofs.blocks import Job, PartialFile
+    from eofs.blocks import PartialFile
     from eofs.cache import Cache
     from eofs.client import Client
+    from eofs.jobs import Job
 
 TAIL = 128 << 10  # bytes of the end that are asked for first: there is the index of a zip
 FILL = 8 << 20  # bytes of one request that only fills
@@ -54,13 +55,13 @@ def ask(file: PartialFile, cache: Cache, sender: Client, url: str) -> requests.R
     with contextlib.closing(response):
         with cache.room(file.path, head.size - head.start), _disk(cache):
             file.begin(head.size, head.validator)
+        file.ranged = True
         offset = head.start
         for chunk in sender.body(response):
             file.write(offset, chunk)
             offset += len(chunk)
         if offset < head.size:
             raise PassingFault(Unreachable(f"{sender.provider.name} broke off; try again"))
-    file.ranged = True
     file.save(sync=False)
     return None
 
@@ -100,8 +101,8 @@ class Ranges:
                 if self._fault:
                     raise self._fault
                 self._be_eager(wanted=eager())
-                filling = self._eager and len(self._file.jobs()) < max(1, self._sender.connections - 1)
-                job = self._file.next_job(fill=FILL if filling and not self._sender.pressed else 0, patience=POLL)
+                filling = self._eager and len(self._file.jobs()) < max(1, self._sender.slots.number - 1)
+                job = self._file.next_job(fill=FILL if filling and not self._sender.slots.pressed else 0, patience=POLL)
                 if job:
                     threading.Thread(target=self._do, args=(job, check), name="range", daemon=True).start()
                 elif not self._file.jobs() and not self._file.wanted and may_end():
@@ -191,8 +192,8 @@ class Ranges:
     def _keeps_pace(self, job: Job, check: Callable[[], None]) -> bool:
         """Wait where others are to go first, or the reader is far behind; tell whether to go on at all."""
         while not self._over.is_set():
-            if not job.wanted and self._sender.pressed:
-                if self._sender.starved:
+            if not job.wanted and self._sender.slots.pressed:
+                if self._sender.slots.starved:
                     return False
             elif self._eager or job.at <= job.reader + AHEAD:
                 return True

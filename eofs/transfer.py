@@ -81,7 +81,6 @@ def begin(file: PartialFile, cache: Cache, head: Reply) -> None:
     try:
         with cache.room(file.path, size or here):
             file.begin(size, head.validator or file.validator)
-            file.reserve()
     except OSError as error:
         raise full(error, cache) from error
 

@@ -17,9 +17,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eofs import blocks
-from eofs.blocks import Extents, PartialFile, View, map_of, part_of, read_map
+from eofs import blocks, maps
+from eofs.blocks import PartialFile, View
 from eofs.errors import Interrupted, Stalled
+from eofs.extents import Extents
+from eofs.maps import map_of, part_of, read_map
 from eofs.nodes import Caller
 
 if TYPE_CHECKING:
@@ -245,13 +247,13 @@ def reopened(file: PartialFile) -> PartialFile:
 def test_what_a_reopened_file_trusts_depends_on_whether_the_machine_was_restarted(
     file: PartialFile, monkeypatch: pytest.MonkeyPatch, boots: tuple[str, str], expected: list[tuple[int, int]]
 ) -> None:
-    monkeypatch.setattr(blocks, "_boot_id", lambda: boots[0])
+    monkeypatch.setattr(maps, "boot_id", lambda: boots[0])
     file.begin(20, '"v1"')
     file.write(0, b"0123")
     file.save(sync=True)
     file.write(8, b"89ab")
     file.save(sync=False)
-    monkeypatch.setattr(blocks, "_boot_id", lambda: boots[1])
+    monkeypatch.setattr(maps, "boot_id", lambda: boots[1])
     again = reopened(file)
     assert ranges(again) == expected
     assert (again.size, again.validator, again.whole) == (20, '"v1"', False)
@@ -261,14 +263,14 @@ def test_what_a_reopened_file_trusts_depends_on_whether_the_machine_was_restarte
 def test_what_one_run_did_not_sync_is_not_taken_for_synced_by_the_next(
     file: PartialFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blocks, "_boot_id", lambda: "first")
+    monkeypatch.setattr(maps, "boot_id", lambda: "first")
     file.begin(20, None)
     file.write(0, b"0123")
     file.save(sync=False)
     second = reopened(file)
     second.write(4, b"4567")
     second.save(sync=False)
-    monkeypatch.setattr(blocks, "_boot_id", lambda: "second")
+    monkeypatch.setattr(maps, "boot_id", lambda: "second")
     third = reopened(second)
     assert third.arrived == 0
     third.close()
@@ -472,12 +474,12 @@ def test_the_map_never_claims_what_was_not_written_whenever_the_end_comes(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks, "SAVE_EVERY", 16)
         patch.setattr(blocks, "SYNC_EVERY", 64)
-        patch.setattr(blocks, "_boot_id", lambda: "first")
+        patch.setattr(maps, "boot_id", lambda: "first")
         disk.watch(patch)
         with contextlib.suppress(Killed):
             play(path, steps)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(blocks, "_boot_id", lambda: "second" if power_cut else "first")
+        patch.setattr(maps, "boot_id", lambda: "second" if power_cut else "first")
         file = partial(path)
         claimed = {at for start, stop in ranges(file) for at in range(start, stop)}
         file.close()
@@ -487,7 +489,8 @@ def test_the_map_never_claims_what_was_not_written_whenever_the_end_comes(
 WRITER = """
 import os, random, sys
 from pathlib import Path
-from eofs.blocks import PartialFile, part_of
+from eofs.blocks import PartialFile
+from eofs.maps import part_of
 
 path, seed = Path(sys.argv[1]), int(sys.argv[2])
 content = random.Random(seed).randbytes(8 << 20)

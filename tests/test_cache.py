@@ -23,9 +23,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from eofs.blocks import map_of, part_of
 from eofs.cache import Cache
 from eofs.errors import CacheFull, ConfigError
+from eofs.maps import map_of, part_of
 from eofs.model import Member, Order, Product
 from eofs.status import Local, StorageStatus
 

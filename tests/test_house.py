@@ -20,15 +20,15 @@ HOUSE = Path(__file__).parent.parent
 FLOORS = [  # lowest first, as in docs/DESIGN.md; a part is a module or a package of eofs
     "errors status log daemon",
     "model nodes",
-    "catalog config options providers auth archive bare blocks cache",
-    "client transfer",
+    "catalog config options providers auth archive bare blocks cache extents jobs maps",
+    "client links ranges slots transfer",
     "fetch",
     "tree",
     "mount pending",
     "cli api commands demo __init__ __main__",
 ]
 DOORS = {  # the only parts that may use it
-    "requests": "client transfer auth",
+    "requests": "client ranges transfer auth",
     "urllib3": "client transfer auth",
     "fuse": "mount pending",
     "mfusepy": "mount pending",

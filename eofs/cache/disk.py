@@ -6,11 +6,11 @@
     CACHE/records/                               orders and quicklooks (diskcache)
     CACHE/lock                                   held while room is made
 
-What is on the disk is asked of the disk: no account is kept beside it. The blocks that a file takes are what it counts
-in the budget, and a file that is to be filled takes all of its blocks beforehand; its access time says when it was last
-used. A file that is in use is locked with
-flock(2): shared by those who read a whole file, exclusively by the one process that fills a partial one. So a file
-that another process uses is never evicted, two processes never fetch the same thing, and a crash frees everything.
+What is on the disk is asked of the disk: no account is kept beside it. The length of a file is what it counts in the
+budget, also while it is under way; of a file that is only brought where it is read, the blocks that it takes. Its
+access time says when it was last used. A file that is in use is locked with flock(2): shared by those who read a whole
+file, exclusively by the one process that fills a partial one. So a file that another process uses is never evicted,
+two processes never fetch the same thing, and a crash frees everything.
 
 Threads: `Cache` guards the table of open files with one lock, under which files are opened, locked and closed, but
 nothing waits. Room is made under a file lock, one process and thread at a time.
@@ -23,15 +23,15 @@ import fcntl
 import hashlib
 import logging
 import os
-import re
 import shutil
 import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from eofs import blocks
+from eofs import maps
 from eofs.blocks import PartialFile
+from eofs.cache.names import place_name
 from eofs.cache.records import Records
 from eofs.errors import CacheFull, ConfigError
 from eofs.status import Local
@@ -88,7 +88,7 @@ class Cache:
 
     def archive(self, product: Product) -> Path:
         """Return where the product's archive lies, or will."""
-        return self._products / _safe(product.provider) / _safe(product.uid) / "archive"
+        return self._products / place_name(product.provider) / place_name(product.uid) / "archive"
 
     def member(self, product: Product, member: Member) -> Path:
         """Return where an archive member lies when it is inflated."""
@@ -105,7 +105,7 @@ class Cache:
         if file:
             arrived, whole = file.arrived, file.size
         else:
-            note = blocks.read_map(path)
+            note = maps.read_map(path)
             arrived, whole = sum(stop - start for start, stop in note["ranges"]), note["size"]
         return (Local.PARTIAL if arrived else Local.ABSENT), arrived, whole
 
@@ -153,8 +153,8 @@ class Cache:
             if file.whole:
                 _use(file.fileno())
             elif not file.arrived:
-                blocks.map_of(file.path).unlink(missing_ok=True)
-                _unlink(blocks.part_of(file.path), file.fileno())
+                maps.map_of(file.path).unlink(missing_ok=True)
+                _unlink(maps.part_of(file.path), file.fileno())
             file.close()
 
     def discard(self, file: PartialFile) -> None:
@@ -235,21 +235,21 @@ class Cache:
         """Return the bytes that a file at `path` can have on the disk: those that are free, and its own."""
         free = shutil.disk_usage(self.directory).free
         with contextlib.suppress(OSError):
-            free += _either(path).stat().st_blocks * 512
+            free += maps.either(path).stat().st_blocks * 512
         return free
 
     def _evict(self, unit: _Unit) -> bool:
         """Remove one file unless somebody has it open; tell whether it is gone."""
         try:
-            fd = os.open(_either(unit.path), os.O_RDWR | os.O_CLOEXEC)
+            fd = os.open(maps.either(unit.path), os.O_RDWR | os.O_CLOEXEC)
         except OSError as error:  # in a shared cache it may be another user's
             return isinstance(error, FileNotFoundError)
         try:
             if not _lock(fd, fcntl.LOCK_EX):
                 return False
             if os.fstat(fd).st_nlink:
-                blocks.map_of(unit.path).unlink(missing_ok=True)
-                for name in (blocks.part_of(unit.path), unit.path):
+                maps.map_of(unit.path).unlink(missing_ok=True)
+                for name in (maps.part_of(unit.path), unit.path):
                     _unlink(name, fd)
         finally:
             os.close(fd)
@@ -263,14 +263,7 @@ class Cache:
             with contextlib.suppress(OSError):
                 stat = name.stat()
                 path = name.with_suffix("") if name.suffix == ".part" else name
-                yield _Unit(path, stat.st_blocks * 512, stat.st_atime_ns)
-
-
-def _safe(name: str) -> str:
-    """Return a file name that stands for `name` and no other: readable, and with a hash where it had to change."""
-    plain = re.sub(r"[^A-Za-z0-9._-]", "_", name)[:120].lstrip(".") or "_"
-    mark = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:12]
-    return plain if plain == name else f"{plain}~{mark}"
+                yield _Unit(path, _taken(path, stat), stat.st_atime_ns)
 
 
 def _make(directory: Path) -> None:
@@ -294,12 +287,12 @@ def _open_whole(path: Path) -> PartialFile | None:
 
 def _claim(path: Path) -> PartialFile | None:
     _make(path.parent)
-    fd = os.open(blocks.part_of(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = os.open(maps.part_of(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     if not _lock(fd, fcntl.LOCK_EX) or not os.fstat(fd).st_nlink:
         os.close(fd)
         return None
     if path.exists():  # another process finishes it, or evicts it, at this moment
-        _unlink(blocks.part_of(path), fd)
+        _unlink(maps.part_of(path), fd)
         os.close(fd)
         return None
     os.utime(fd)
@@ -314,10 +307,6 @@ def _lock(fd: int, how: int) -> bool:
     return True
 
 
-def _either(path: Path) -> Path:
-    return path if path.exists() else blocks.part_of(path)
-
-
 def _unlink(name: Path, fd: int) -> None:
     """Remove the file that `fd` has open, where `name` is its name: by now it may be that of a newer file."""
     with contextlib.suppress(FileNotFoundError):
@@ -329,3 +318,10 @@ def _use(fd: int) -> None:
     """Note that a whole file is used now."""
     with contextlib.suppress(PermissionError):  # in a shared cache it may be another user's
         os.utime(fd, ns=(time.time_ns(), os.fstat(fd).st_mtime_ns))
+
+
+def _taken(path: Path, stat: os.stat_result) -> int:
+    """Return what a file counts in the budget: its length, or its blocks where it is brought here and there."""
+    if stat.st_size > stat.st_blocks * 512 and maps.read_map(path)["ranged"]:
+        return stat.st_blocks * 512
+    return stat.st_size

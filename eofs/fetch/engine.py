@@ -18,13 +18,14 @@ import cachetools
 
 from eofs import archive, bare
 from eofs.blocks import POLL, View
-from eofs.client import plain
 from eofs.errors import AccessRefused, Cancelled, Corrupt, EofsError, Interrupted, NotReady
 from eofs.fetch.clock import Clock, WallClock
 from eofs.fetch.members import Members
 from eofs.fetch.message import message, order_line
 from eofs.fetch.quicklooks import Quicklooks, file_name
 from eofs.fetch.story import Story, Surroundings, begin_stage
+from eofs.fetch.window import Following, is_readable_in_order
+from eofs.links import plain
 from eofs.status import Activity, Local, Status
 
 if TYPE_CHECKING:
@@ -60,23 +61,6 @@ class _Failure:
 
     error: EofsError
     until: float
-
-
-@dataclass(frozen=True, slots=True)
-class Following:
-    """A reader of a product that is still coming: as long as it is open, what it reads is brought."""
-
-    reader: Reader
-    let_go: Callable[[], None]
-
-    def read(self, offset: int, size: int, caller: Caller) -> bytes:
-        """Return up to `size` bytes from `offset`; waits for them."""
-        return self.reader.read(offset, size, caller)
-
-    def close(self) -> None:
-        """Let go of the file, and of the story that brings it."""
-        self.reader.close()
-        self.let_go()
 
 
 class Engine:
@@ -247,7 +231,7 @@ class Engine:
     def _await(self, story: Story, deadline: float, caller: Caller) -> PartialFile:
         """Wait until the story has ended well, or its file can be read while it comes; returns the file."""
         while not story.ready.wait(POLL):
-            if story.file and _readable_in_parts(story.file):
+            if story.file and is_readable_in_order(story.file):
                 return story.file
             caller.check()
             if self._closing.is_set():
@@ -257,7 +241,7 @@ class Engine:
             if self._clock.now() > deadline and story.resting and story.stage.activity is not Activity.DOWNLOADING:
                 raise NotReady(f"{story.product.title} is not ready yet and stays ordered; open it again later")
         if story.failure or not story.file:
-            raise again(story.failure or NotReady(f"{story.product.title} is not ready; open it again"))
+            raise (story.failure or NotReady(f"{story.product.title} is not ready; open it again")).again()
         return story.file
 
     def _join(self, product: Product, deadline: float) -> _Running:
@@ -339,14 +323,4 @@ class Engine:
         """Raise the failure that is still remembered; to be called under the lock."""
         failure = self._memory.get((product.key, what))
         if failure and self._clock.now() < failure.until:
-            raise again(failure.error)
-
-
-def again(error: EofsError) -> EofsError:
-    """Return a fresh copy of an error: one object raised in many threads would gather all their tracebacks."""
-    return type(error)(*error.args)
-
-
-def _readable_in_parts(file: PartialFile) -> bool:
-    """Tell whether the product is one bare file, whose bytes can be served as they come: its first bytes show it."""
-    return file.size is not None and file.reaches(0) >= bare.HEAD and bare.is_bare(file.read(0, bare.HEAD))
+            raise failure.error.again()

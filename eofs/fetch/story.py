@@ -18,15 +18,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from eofs import ranges, status, transfer
-from eofs.client import LONGEST_BACK_OFF, PassingFault, Staging, back_off, download_url
+from eofs.client import LONGEST_BACK_OFF, PassingFault, Staging, back_off
 from eofs.errors import Cancelled, Corrupt, EofsError, NotAllowed, NotReady
+from eofs.links import download_url
 from eofs.model import Order
 from eofs.status import Activity, StorageStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from requests import Response
 
     from eofs.blocks import PartialFile
     from eofs.cache import Cache
@@ -176,10 +175,12 @@ class Story:
         here = file.reaches(0) if file.size is not None else 0
         with client.connection(self._rest):
             self.resting = False
-            if file.arrived or self._around.options.fetch == "whole":
-                response: Response | None = client.get(url, start=here, validator=file.validator)
-            else:
-                response = ranges.ask(file, cache, client, url)
+            in_order = bool(file.arrived) or self._around.options.fetch == "whole"
+            response = (
+                client.get(url, start=here, validator=file.validator)
+                if in_order
+                else ranges.ask(file, cache, client, url)
+            )
             self._is_online()
             if response:
                 with contextlib.closing(response):

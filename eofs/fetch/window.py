@@ -6,15 +6,17 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from eofs import bare
 from eofs.errors import Corrupt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from eofs.blocks import PartialFile
-    from eofs.nodes import Caller
+    from eofs.nodes import Caller, Reader
 
 ORDER = 512 << 10  # bytes that a read may be out of order, and still be one of a reader that reads on
+LARGE = 64 << 10  # bytes; the kernel asks for less only where a program reads here and there
 STEP = 1 << 20  # bytes read at a time when a member is verified
 
 
@@ -45,7 +47,8 @@ class Window:
         """
         size = max(0, min(size, self.size - offset))
         # The kernel reads ahead in parallel, so what is read in order comes only roughly in order.
-        reads_on = offset > 0 and abs(offset - self._next) <= ORDER
+        near = ORDER if size >= LARGE else 0
+        reads_on = offset > 0 and abs(offset - self._next) <= near
         self._next = offset + size
         until = self.start + (self.size if reads_on else offset + size)
         data = self.file.read(self.start + offset, size, caller, until)
@@ -73,3 +76,25 @@ class Window:
                 return
             self.file.forget(self.start, stop)
         raise Corrupt(f"{self.name} came twice with another CRC than its archive says; tell the provider")
+
+
+@dataclass(frozen=True, slots=True)
+class Following:
+    """A reader of a product that is still coming: as long as it is open, what it reads is brought."""
+
+    reader: Reader
+    let_go: Callable[[], None]
+
+    def read(self, offset: int, size: int, caller: Caller) -> bytes:
+        """Return up to `size` bytes from `offset`; waits for them."""
+        return self.reader.read(offset, size, caller)
+
+    def close(self) -> None:
+        """Let go of the file, and of the story that brings it."""
+        self.reader.close()
+        self.let_go()
+
+
+def is_readable_in_order(file: PartialFile) -> bool:
+    """Tell whether the product is one bare file, whose bytes can be served as they come: its first bytes show it."""
+    return file.size is not None and file.reaches(0) >= bare.HEAD and bare.is_bare(file.read(0, bare.HEAD))
