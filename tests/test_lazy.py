@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from conftest import Mount
 from engine_room import DEMO, Room, content, md5sums, member, until
 
 from eofs.demo import DemoProvider, Reply, Request, ten_products
@@ -58,9 +59,13 @@ def asked(room: Room) -> list[str | None]:
     return [request.headers.get("range") for request in room.provider.requests if request.kind == "download"]
 
 
-def truth(room: Room) -> dict[str, bytes]:
-    with zipfile.ZipFile(room.provider.archive(UID)) as archive:
+def truth_of(provider: DemoProvider) -> dict[str, bytes]:
+    with zipfile.ZipFile(provider.archive(UID)) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
+
+
+def truth(room: Room) -> dict[str, bytes]:
+    return truth_of(room.provider)
 
 
 def test_a_list_of_files_costs_one_small_request(room: Room) -> None:
@@ -183,3 +188,16 @@ def test_a_member_whose_crc_is_wrong_is_fetched_afresh_once_and_then_corrupt(roo
         content(engine, product, "_B09.jp2")
     archive.write_bytes(good)
     assert content(engine, product, "_B09.jp2") == truth(room)[found.path]
+
+
+@pytest.mark.mount
+def test_a_lazy_mount_serves_every_file_and_only_what_is_read(tmp_path: Path, provider: Meddling) -> None:
+    result = provider.write_result(tmp_path / "result.geojson")
+    with Mount(tmp_path / "home", result, fetch="lazy") as mounted:
+        [root] = mounted.root.glob("*/data/*.SAFE")
+        names = sorted(path for path in root.rglob("*") if path.is_file())
+        assert len(names) == len(truth_of(provider))
+        assert provider.bytes_sent(UID) == 131072
+        for path in names:
+            assert path.read_bytes() == truth_of(provider)[str(path.relative_to(root.parent))]
+    assert provider.bytes_sent(UID) == provider.archive(UID).stat().st_size

@@ -41,7 +41,7 @@ class Records:
             self._store = _opened(directory)
 
     def close(self) -> None:
-        """Close the data base."""
+        """Close the calling thread's connection to the data base; it is opened again when it is needed."""
         self._store.close()
 
     def volume(self) -> int:

@@ -200,9 +200,10 @@ class Engine:
 
     def _content(self, product: Product, caller: Caller) -> tuple[PartialFile, _Running | None]:
         """Return what is listed and read, as `_source` does: the product's file, unpacked if all of it is packed."""
+        extracts = self._extracts(product)
         file, running = self._source(product, caller)
         # The end of a zip is here first; its beginning, which would tell what else it is, would have to be asked for.
-        if not self._extracts(product) or (file.ranged and archive.is_zip(View(file, caller))):
+        if not extracts or (file.ranged and archive.is_zip(View(file, caller))):
             return file, running
         try:
             return self._members.unwrapped(product, file, caller), running
@@ -271,6 +272,7 @@ class Engine:
             self._remember(story.product, "data", story.failure)
         with self._lock:
             self._listings.pop(story.product.key, None)  # the archive may be another than the one listed before
+        self._cache.records.close()  # this thread's connection to the data base
         story.done.set()  # not before all is in place that those who waited may ask for next
         story.ready.set()
         self._leave(running)

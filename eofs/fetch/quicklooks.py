@@ -102,6 +102,7 @@ class Quicklooks:
         except Exception as error:  # noqa: BLE001 - it is raised where the quicklook is waited for
             future.set_exception(error)
         finally:
+            self._cache.records.close()  # this thread's connection to the data base
             with self._lock:
                 del self._under_way[product.key]
 
