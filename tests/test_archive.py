@@ -115,21 +115,20 @@ def test_the_last_format_takes_everything() -> None:
 # --- reads ---
 
 
-def test_a_zip_of_100_megabytes_and_15_members_is_listed_in_two_reads() -> None:
+def test_a_zip_of_100_megabytes_and_15_members_is_listed_in_one_read() -> None:
     big = info("big.jp2", zipfile.ZIP_STORED)
     source = Bytes(make_zip((big, bytes(100_000_000)), *((f"P.SAFE/{n}.xml", b"<a/>") for n in range(14))))
     assert len(list_members(source, "product").members) == 15
-    (_, head), (_, tail) = source.reads
-    assert head == 512
+    [(_, tail)] = source.reads
     assert tail < 66_000
 
 
-def test_a_zip_of_65536_members_is_listed_in_three_reads_and_without_delay() -> None:
+def test_a_zip_of_65536_members_is_listed_in_two_reads_and_without_delay() -> None:
     names = (f"P.SAFE/GRANULE/IMG_DATA/{number:05}.jp2" for number in range(65_536))
     source = Bytes(make_zip(*((info(name, zipfile.ZIP_STORED), b"x") for name in names)))
     listing = list_members(source, "product")
     assert len(listing.members) == 65_536
-    assert len(source.reads) == 3
+    assert len(source.reads) == 2
     assert sum(size for _, size in source.reads) < 65_536 * 90
     # held against zipfile, which does less and takes about as long, a slow machine makes no failure
     ours = quickest(lambda: list_members(source, "product"))
@@ -149,8 +148,8 @@ def quickest(work: Callable[[], object]) -> float:
 def test_a_bare_file_costs_its_first_bytes_and_its_end() -> None:
     source = Bytes(b"tail", hole=1 << 40)
     assert list_members(source, "x.tif").format == "file"
-    assert source.reads[0] == (0, 512)
-    assert [size < 66_000 for _, size in source.reads[1:]] == [True]
+    assert sum(size for _, size in source.reads) < 67_000
+    assert (0, 512) in source.reads
 
 
 def test_a_zip_behind_a_hole_of_a_tebibyte_reads_only_its_end() -> None:
@@ -453,7 +452,7 @@ def test_an_index_that_is_too_large_is_refused_before_it_is_read(monkeypatch: py
     source = Bytes(raw_zip(*(b"%0100d" % number for number in range(1500))))
     with pytest.raises(TooLarge, match="at most 1000 members"):
         list_members(source, "product")
-    assert len(source.reads) == 2
+    assert len(source.reads) == 1
 
 
 @pytest.mark.parametrize(

@@ -487,7 +487,6 @@ def test_what_an_option_means(home: Home, name: str, written: str | bool, value:
         ("timeout", "inf", "a number of minutes"),
         ("block", "maybe", "true or false"),
         ("order", "always", "auto or never"),
-        ("fetch", "lazy", "whole, as 'lazy' is not yet in this version of eofs"),
         ("fetch", "half", "whole"),
         *[("max_orders", count, "a whole number from 1") for count in ("0", "-1", "1.5", "x", "9" * 5000)],
         ("connections", "0", "a whole number from 1"),

@@ -94,17 +94,21 @@ class Quicklooks:
         return future.result()
 
     def _work(self, future: Future[bytes], product: Product) -> None:
+        picture, failure = b"", None
         try:
             with self._slots:
                 # It may have come between the question for it and now.
-                picture = self.known(product)
-                future.set_result(self._fetch(product) if picture is None else picture)
+                picture = self.known(product) or self._fetch(product)
         except Exception as error:  # noqa: BLE001 - it is raised where the quicklook is waited for
-            future.set_exception(error)
-        finally:
-            self._cache.records.close()  # this thread's connection to the data base
-            with self._lock:
-                del self._under_way[product.key]
+            failure = error
+        self._cache.records.close()  # this thread's connection to the data base
+        # Before anybody is told: who asks after that asks afresh.
+        with self._lock:
+            del self._under_way[product.key]
+        if failure:
+            future.set_exception(failure)
+        else:
+            future.set_result(picture)
 
     def _fetch(self, product: Product) -> bytes:
         if self._closing.is_set():
