@@ -628,6 +628,7 @@ def test_who_evicts_a_file_does_not_take_the_one_that_has_just_replaced_it(
     assert path.read_bytes() == content("a")
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="not here: pathlib of 3.10 hides its system calls from the test")
 @pytest.mark.parametrize("moment", range(6))
 def test_who_opens_a_file_that_is_being_evicted_gets_nothing_or_a_file_that_has_its_name(
     process: Callable[[], Cache], monkeypatch: pytest.MonkeyPatch, moment: int
