@@ -52,8 +52,8 @@ def ask(file: PartialFile, cache: Cache, sender: Client, url: str) -> requests.R
     head = client.reply(response)
     if response.status_code != 206 or head.size is None:
         return response
-    with contextlib.closing(response):
-        with cache.room(file.path, head.size - head.start), _disk(cache):
+    with contextlib.closing(response), cache.writing():
+        with cache.room(file.path, head.size - head.start):
             file.begin(head.size, head.validator)
         file.ranged = True
         offset = head.start
@@ -137,7 +137,7 @@ class Ranges:
     def _be_eager(self, *, wanted: bool) -> None:
         """Take the room for the whole file, once it is all wanted."""
         if wanted and not self._eager:
-            with self._cache.room(self._file.path, self._file.size or 0), _disk(self._cache):
+            with self._cache.room(self._file.path, self._file.size or 0), self._cache.writing():
                 self._file.reserve()
         self._eager = wanted
 
@@ -167,7 +167,7 @@ class Ranges:
             self._must_be_the_range(response, job)
             for chunk in self._sender.body(response):
                 check()
-                with _disk(self._cache):
+                with self._cache.writing():
                     file.write(job.at, chunk[: max(0, job.stop - job.at)])
                 job.at += len(chunk)
                 if job.at >= job.stop or self._over.is_set() or not self._keeps_pace(job, check):
@@ -202,12 +202,3 @@ class Ranges:
             check()
             time.sleep(0.01)
         return False
-
-
-@contextlib.contextmanager
-def _disk(cache: Cache) -> Iterator[None]:
-    """Say of a file of the cache that cannot be written what it means."""
-    try:
-        yield
-    except OSError as error:
-        raise transfer.full(error, cache) from error

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import logging
 from typing import TYPE_CHECKING
 
 from eofs import archive, client
 from eofs.blocks import View
-from eofs.errors import AccessRefused, CacheFull, Corrupt, EofsError, ProviderFailed, Unreachable
+from eofs.errors import AccessRefused, Corrupt, ProviderFailed, Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,7 +40,7 @@ def receive(
     head = client.reply(response)
     begin(file, cache, head)
     offset = head.start
-    try:
+    with cache.writing():
         for chunk in sender.body(response):
             check()
             if file.size is not None and offset + len(chunk) > file.size:
@@ -52,8 +51,6 @@ def receive(
                     pass
             file.write(offset, chunk)
             offset += len(chunk)
-    except OSError as error:
-        raise full(error, cache) from error
     check()
     if file.size is None:  # it ended, so that is all; `verify` finds out whether it is
         file.begin(offset, file.validator)
@@ -78,23 +75,13 @@ def begin(file: PartialFile, cache: Cache, head: Reply) -> None:
     elif here and (file.validator is None or head.validator != file.validator):
         file.restart()
     size = head.size if head.size is not None else file.size if head.start else None
-    try:
-        with cache.room(file.path, size or here):
-            file.begin(size, head.validator or file.validator)
-    except OSError as error:
-        raise full(error, cache) from error
+    with cache.writing(), cache.room(file.path, size or here):
+        file.begin(size, head.validator or file.validator)
 
 
 def differ(one: str | None, other: str | None) -> bool:
     """Tell whether two validators say that the bytes have changed; an ETag and a date cannot be compared."""
     return one is not None and other is not None and one != other and one.startswith('"') == other.startswith('"')
-
-
-def full(error: OSError, cache: Cache) -> EofsError:
-    """Return what it means that a file of the cache could not be written."""
-    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-        return CacheFull(f"the disk of the cache ({cache.directory}) is full; free some space")
-    return CacheFull(f"the cache ({cache.directory}) cannot be written: {error.strerror}")
 
 
 def verify(file: PartialFile, product: Product) -> None:
@@ -117,7 +104,7 @@ def verify(file: PartialFile, product: Product) -> None:
 
 def _verify_checksum(file: PartialFile, product: Product, checksum: Checksum, size: int) -> None:
     digest = hashlib.new(checksum.algorithm, usedforsecurity=False)
-    for data in _steps(View(file), 0, size):
+    for data in steps(View(file), 0, size):
         digest.update(data)
     if digest.hexdigest() != checksum.digest:
         raise Corrupt(
@@ -155,6 +142,7 @@ def unpack(source: Source, format_name: str, member: Member) -> Iterator[bytes]:
     yield from archive.unpack(source, archive.data_offset(source, format_name, member), member)
 
 
-def _steps(source: Source, start: int, stop: int) -> Iterator[bytes]:
+def steps(source: Source, start: int, stop: int) -> Iterator[bytes]:
+    """Yield the bytes from `start` up to `stop` in order, at most `STEP` at a time."""
     for offset in range(start, stop, STEP):
         yield source.read(offset, min(STEP, stop - offset))

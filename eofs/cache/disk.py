@@ -121,7 +121,7 @@ class Cache:
         Raises:
             CacheFull: there is no room for even an empty file, or the cache cannot be written.
         """
-        with self._lock, self._writing():
+        with self._lock, self.writing():
             return self._held(self._current.get(path) or _open_whole(path) or _claim(path))
 
     def open_whole(self, path: Path) -> PartialFile | None:
@@ -138,7 +138,7 @@ class Cache:
 
     def finish(self, file: PartialFile) -> None:
         """Give a file that has been filled and verified its final name, and let other processes read it."""
-        with self._writing():
+        with self.writing():
             file.finish(lambda fd: fcntl.flock(fd, fcntl.LOCK_SH))
 
     def release(self, file: PartialFile) -> None:
@@ -165,7 +165,8 @@ class Cache:
             _unlink(file.path, file.fileno())
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
+    def writing(self) -> Iterator[None]:
+        """Raise `CacheFull` in place of the OSError that says why a file of the cache cannot be written."""
         try:
             yield
         except OSError as error:

@@ -145,20 +145,19 @@ class Members:
     def _inflate(self, product: Product, file: PartialFile, inflated: PartialFile, pieces: Iterator[bytes]) -> None:
         offset = 0
         try:
-            for data in pieces:
-                end = offset + len(data)
-                if inflated.size is None and offset // transfer.GROWTH != end // transfer.GROWTH:
-                    with self._cache.room(inflated.path, end + transfer.GROWTH):
-                        pass
-                inflated.write(offset, data)
-                offset = end
+            with self._cache.writing():
+                for data in pieces:
+                    end = offset + len(data)
+                    if inflated.size is None and offset // transfer.GROWTH != end // transfer.GROWTH:
+                        with self._cache.room(inflated.path, end + transfer.GROWTH):
+                            pass
+                    inflated.write(offset, data)
+                    offset = end
             self._cache.finish(inflated)
         except Corrupt as error:
             inflated.fail(self.damaged(product, file, error))
         except EofsError as error:
             inflated.fail(error)
-        except OSError as error:
-            inflated.fail(transfer.full(error, self._cache))
         except Exception as error:
             log.exception("a fault in eofs")
             inflated.fail(EofsError(f"a fault in eofs ({type(error).__name__}); its log says more"))
@@ -168,11 +167,8 @@ class Members:
             self._cache.release(file)
 
     def _begin(self, inflated: PartialFile, size: int | None, at_least: int) -> None:
-        try:
-            with self._cache.room(inflated.path, at_least if size is None else size):
-                inflated.begin(size, None)
-        except OSError as error:
-            raise transfer.full(error, self._cache) from error
+        with self._cache.writing(), self._cache.room(inflated.path, at_least if size is None else size):
+            inflated.begin(size, None)
 
     def _stop_inflating(self, path: Path) -> None:
         with self._lock:

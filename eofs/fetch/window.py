@@ -6,7 +6,8 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from eofs import bare
+from eofs import bare, transfer
+from eofs.blocks import View
 from eofs.errors import Corrupt
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 ORDER = 512 << 10  # bytes that a read may be out of order, and still be one of a reader that reads on
 LARGE = 64 << 10  # bytes; the kernel asks for less only where a program reads here and there
-STEP = 1 << 20  # bytes read at a time when a member is verified
 
 
 @dataclass(slots=True)
@@ -69,8 +69,8 @@ class Window:
         stop = self.start + self.size
         for _ in range(2):
             crc = 0
-            for at in range(self.start, stop, STEP):
-                crc = zlib.crc32(self.file.read(at, min(STEP, stop - at), caller, stop), crc)
+            for data in transfer.steps(View(self.file, caller, stop), self.start, stop):
+                crc = zlib.crc32(data, crc)
             if crc == self.crc:
                 self._verified = True
                 return
