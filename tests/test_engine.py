@@ -57,7 +57,7 @@ from eofs.errors import (
     Stalled,
     Unreachable,
 )
-from eofs.fetch import engine as engines
+from eofs.fetch import failures
 from eofs.fetch.members import Members
 from eofs.model import Checksum, Member
 from eofs.nodes import NOBODY, Caller
@@ -232,7 +232,7 @@ def test_neither_the_log_nor_an_error_shows_a_secret(
         with contextlib.suppress(EofsError):
             md5sums(engine, product)
         texts.append(room.status(engine, product).text())
-        leaping.time += engines.FAILURE_MEMORY + 1
+        leaping.time += failures.FAILURE_MEMORY + 1
     assert "local: complete" in texts[-1]
     text = caplog.text + "".join(texts)
     basic = base64.b64encode(f"demo:{secret}".encode()).decode()
@@ -644,7 +644,7 @@ def test_a_failure_has_its_error_and_its_sentence_and_is_remembered_for_a_while(
     assert (status.activity, status.local) == (Activity.FAILED, Local.ABSENT)
     assert status.error == str(caught.value)
 
-    leaping.time += engines.FAILURE_MEMORY - 1
+    leaping.time += failures.FAILURE_MEMORY - 1
     with pytest.raises(error):
         engine.listing(product, NOBODY)
     assert len(asked(room, uid)) == tries
@@ -653,7 +653,7 @@ def test_a_failure_has_its_error_and_its_sentence_and_is_remembered_for_a_while(
         engine.listing(product, NOBODY)
     until(lambda: len(asked(room, uid)) == 2 * tries)
 
-    leaping.time += engines.FAILURE_MEMORY + 1
+    leaping.time += failures.FAILURE_MEMORY + 1
     always(room, uid, None)
     room.provider.set_online(uid)
     assert right(room, engine, uid)
@@ -1228,7 +1228,7 @@ def test_a_quicklook_that_fails_is_not_asked_for_again_at_once(
             with pytest.raises(error):
                 engine.quicklook(product, NOBODY)
             assert len(server.asked) == tries
-        leaping.time += engines.FAILURE_MEMORY + 1
+        leaping.time += failures.FAILURE_MEMORY + 1
         server.answers = [http(200, b"picture", Content_Type="image/png")]
         assert engine.quicklook(product, NOBODY) == b"picture"
     assert room.status(engine, product).error is None  # what fails there says nothing of the product's data
@@ -1499,8 +1499,6 @@ def test_opening_and_closing_at_random_is_never_wrong(opened: Callable[..., Room
     futures = [aside(work, seed) for seed in range(8)]
     assert [future.result(60) for future in futures] == [[]] * 8
     until(lambda: not stories())
-    assert isinstance(engine._running, dict)
-    assert engine._running == {}
     assert not [name for name in descriptors() if str(room.directory / "products") in name]
 
 

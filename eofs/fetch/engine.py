@@ -1,7 +1,7 @@
 """What the file system asks of the engine: a product's status, list of files, open files and quicklook.
 
-Threads: one lock guards the table of stories, their waiters and the remembered failures and listings; nothing waits
-under it, and no story, file or client is called under it.
+Threads: one lock guards the lists of files, the clients and the failures of quicklooks; nothing waits under it, and no
+story, file or client is called under it.
 """
 
 from __future__ import annotations
@@ -10,21 +10,22 @@ import fnmatch
 import functools
 import logging
 import threading
-import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import cachetools
 
 from eofs import archive, bare
-from eofs.blocks import POLL, View
-from eofs.errors import AccessRefused, Cancelled, Corrupt, EofsError, Interrupted, NotReady
+from eofs.blocks import View
+from eofs.errors import AccessRefused, Cancelled, Corrupt, EofsError, NotReady
 from eofs.fetch.clock import Clock, WallClock
+from eofs.fetch.failures import Failures
 from eofs.fetch.members import Members
 from eofs.fetch.message import message, order_line
 from eofs.fetch.quicklooks import Quicklooks, file_name
-from eofs.fetch.story import Story, Surroundings, begin_stage
-from eofs.fetch.window import Following, is_readable_in_order
+from eofs.fetch.stories import Running, Stories
+from eofs.fetch.story import Surroundings, begin_stage
+from eofs.fetch.window import Following
 from eofs.links import plain
 from eofs.status import Activity, Local, Status
 
@@ -41,26 +42,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FAILURE_MEMORY = 30.0  # seconds during which a failure is answered again without asking the provider again
-FAILURES = 10_000  # products whose last failure is remembered for their status file
-PARTING = 2.0  # seconds that are given to all that is under way to come to its end
 LISTINGS = 512  # products whose list of files is kept in memory
-
-
-@dataclass(slots=True)
-class _Running:
-    """A story and how many still need what it holds: itself, and those who wait for it."""
-
-    story: Story
-    waiters: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    """The last failure, answered to all who ask until the time `until`."""
-
-    error: EofsError
-    until: float
 
 
 class Engine:
@@ -77,23 +59,15 @@ class Engine:
         self._members = Members(cache)
         self._quicklooks = Quicklooks(cache, lambda product: self._client(product.provider))
         self._clients: dict[str, Client] = {}
-        self._running: dict[tuple[str, str], _Running] = {}
-        self._memory: cachetools.LRUCache[tuple[tuple[str, str], str], _Failure] = cachetools.LRUCache(FAILURES)
+        self._stories = Stories(cache, self._clock, self._surroundings, self._forget_listing)
+        self._without_quicklook = Failures(self._clock)
         self._listings: cachetools.LRUCache[tuple[str, str], Listing] = cachetools.LRUCache(LISTINGS)
         self._lock = threading.Lock()
-        self._closing = threading.Event()
 
     def close(self) -> None:
         """Stop all that is under way; what has arrived and what has been ordered is kept."""
-        self._closing.set()
         self._quicklooks.close()
-        with self._lock:
-            stories = [running.story for running in self._running.values()]
-        for story in stories:
-            story.cancel()
-        enough = time.monotonic() + PARTING
-        for story in stories:
-            story.done.wait(max(0.0, enough - time.monotonic()))
+        self._stories.close()
         for client in list(self._clients.values()):
             client.close()
 
@@ -102,15 +76,15 @@ class Engine:
     def status(self, product: Product, product_root: str) -> Status:
         """Return where the product stands; `product_root` is the path of its files in the mount. Never waits."""
         local, arrived, size = self._cache.local(self._cache.archive(product))
-        with self._lock:
-            running = self._running.get(product.key)
-            failure = None if local is Local.COMPLETE else self._memory.get((product.key, "data"))
-        stage = running.story.stage if running else begin_stage(product, self._cache)
-        if failure and not running and not isinstance(failure.error, NotReady | Cancelled):
+        story, failure = self._stories.of(product)
+        if local is Local.COMPLETE:
+            failure = None
+        stage = story.stage if story else begin_stage(product, self._cache)
+        if failure and not story and not isinstance(failure, NotReady | Cancelled):
             stage = replace(stage, activity=Activity.FAILED)
-        elif running and running.story.ready.is_set() and running.story.file and not running.story.file.jobs():
+        elif story and story.is_idle:
             stage = replace(stage, activity=Activity.IDLE)
-        deadline = running.story.deadline if running else None
+        deadline = story.deadline if story else None
         remote = plain(product.location)
         return Status(
             storageStatus=stage.storage,
@@ -125,7 +99,7 @@ class Engine:
             location=f"file://{product_root}" if local is Local.COMPLETE else remote,
             remote_location=remote,
             order=order_line(stage.order),
-            error=str(failure.error) if failure else None,
+            error=str(failure) if failure else None,
         )
 
     def listing(self, product: Product, caller: Caller) -> Listing:
@@ -141,7 +115,7 @@ class Engine:
             raise self._members.damaged(product, file, error) from error
         finally:
             self._cache.release(file)
-            self._leave(running)
+            self._stories.leave(running)
         with self._lock:
             self._listings[product.key] = listing
         return listing
@@ -155,9 +129,9 @@ class Engine:
         try:
             reader = self._members.open(product, file, format_name, member, caller)
         except BaseException:
-            self._leave(running)
+            self._stories.leave(running)
             raise
-        return Following(reader, functools.partial(self._leave, running)) if running else reader
+        return Following(reader, functools.partial(self._stories.leave, running)) if running else reader
 
     def quicklook(self, product: Product, caller: Caller) -> bytes:
         """Return the product's quicklook, fetched once; waits for that one request."""
@@ -166,11 +140,12 @@ class Engine:
             return picture
         self._refuse_crawlers(caller)
         with self._lock:
-            self._raise_remembered(product, "quicklook")
+            self._without_quicklook.check(product)
         try:
             return self._quicklooks.fetch(product, caller)
         except EofsError as error:
-            self._remember(product, "quicklook", error)
+            with self._lock:
+                self._without_quicklook.note(product, error)
             raise
 
     @staticmethod
@@ -198,7 +173,7 @@ class Engine:
         extract = self._options.extract
         return self._client(product.provider).provider.extract if extract is None else extract
 
-    def _content(self, product: Product, caller: Caller) -> tuple[PartialFile, _Running | None]:
+    def _content(self, product: Product, caller: Caller) -> tuple[PartialFile, Running | None]:
         """Return what is listed and read, as `_source` does: the product's file, unpacked if all of it is packed."""
         extracts = self._extracts(product)
         file, running = self._source(product, caller)
@@ -208,10 +183,10 @@ class Engine:
         try:
             return self._members.unwrapped(product, file, caller), running
         except BaseException:
-            self._leave(running)
+            self._stories.leave(running)
             raise
 
-    def _source(self, product: Product, caller: Caller) -> tuple[PartialFile, _Running | None]:
+    def _source(self, product: Product, caller: Caller) -> tuple[PartialFile, Running | None]:
         """Return the product's file, held for the caller: whole, or such that it can be read while it comes.
 
         In the second case the story that brings it comes with it, to be left when the file is closed.
@@ -220,81 +195,11 @@ class Engine:
         if file:
             return file, None
         self._refuse_crawlers(caller)
-        deadline = self._clock.now() + 60 * self._options.timeout
-        running = self._join(product, deadline)
-        try:
-            file = self._await(running.story, deadline, caller)
-            return self._cache.hold(file), running
-        except BaseException:
-            self._leave(running)
-            raise
+        return self._stories.bring(product, caller)
 
-    def _await(self, story: Story, deadline: float, caller: Caller) -> PartialFile:
-        """Wait until the story has ended well, or its file can be read while it comes; returns the file."""
-        while not story.ready.wait(POLL):
-            if story.file and is_readable_in_order(story.file):
-                return story.file
-            caller.check()
-            if self._closing.is_set():
-                raise Cancelled("eofs is being unmounted")
-            if not (caller.patient and self._options.block):
-                raise NotReady(f"{story.product.title} is not ready; its status file says how far it is")
-            if self._clock.now() > deadline and story.resting and story.stage.activity is not Activity.DOWNLOADING:
-                raise NotReady(f"{story.product.title} is not ready yet and stays ordered; open it again later")
-        if story.failure or not story.file:
-            raise (story.failure or NotReady(f"{story.product.title} is not ready; open it again")).again()
-        return story.file
-
-    def _join(self, product: Product, deadline: float) -> _Running:
-        """Return the product's story, begun now unless it is under way."""
-        around, stage = self._surroundings(product), begin_stage(product, self._cache)
+    def _forget_listing(self, product: Product) -> None:
         with self._lock:
-            running = self._running.get(product.key)
-            if running and not running.story.done.is_set():
-                running.waiters += 1
-                running.story.prolong(deadline)
-                return running
-            if self._closing.is_set():
-                raise Cancelled("eofs is being unmounted")
-            # Looked at under the same lock that begins a story: the one that failed may have ended just now.
-            self._raise_remembered(product, "data")
-            self._memory.pop((product.key, "data"), None)
-            # two to begin with: the story itself, and who asks
-            story = Story(product, around, stage, deadline, lambda: self._may_end(product))
-            running = self._running[product.key] = _Running(story, waiters=2)
-        threading.Thread(target=self._tell, args=(running,), name=f"story {product.title}", daemon=True).start()
-        return running
-
-    def _tell(self, running: _Running) -> None:
-        story = running.story
-        story.run()
-        if story.failure:
-            self._remember(story.product, "data", story.failure)
-        with self._lock:
-            self._listings.pop(story.product.key, None)  # the archive may be another than the one listed before
-        self._cache.records.close()  # this thread's connection to the data base
-        story.done.set()  # not before all is in place that those who waited may ask for next
-        story.ready.set()
-        self._leave(running)
-
-    def _may_end(self, product: Product) -> bool:
-        """Tell a story that brings only what is read whether nobody reads; from then on it takes no one in."""
-        with self._lock:
-            running = self._running.get(product.key)
-            if running and running.waiters == 1:
-                del self._running[product.key]
-            return not running or running.waiters == 1
-
-    def _leave(self, running: _Running | None) -> None:
-        if not running:
-            return
-        with self._lock:
-            running.waiters -= 1
-            last = not running.waiters
-            if running.story.done.is_set() and self._running.get(running.story.product.key) is running:
-                del self._running[running.story.product.key]
-        if last and running.story.file:
-            self._cache.release(running.story.file)
+            self._listings.pop(product.key, None)  # the archive may be another than the one listed before
 
     def _surroundings(self, product: Product) -> Surroundings:
         return Surroundings(self._cache, self._client(product.provider), self._options, self._order_slots, self._clock)
@@ -313,16 +218,3 @@ class Engine:
         program = caller.program() if self._options.crawlers else ""
         if program and any(fnmatch.fnmatchcase(program, pattern) for pattern in self._options.crawlers):
             raise AccessRefused(f"{program} is a crawler, and gets only what is in the cache")
-
-    def _remember(self, product: Product, what: str, error: EofsError) -> None:
-        # A product that was not ready may be at any moment; any other failure is not asked for again at once.
-        passing = isinstance(error, NotReady | Cancelled | Interrupted)
-        until = self._clock.now() + (0 if passing else FAILURE_MEMORY)
-        with self._lock:
-            self._memory[product.key, what] = _Failure(error, until)
-
-    def _raise_remembered(self, product: Product, what: str) -> None:
-        """Raise the failure that is still remembered; to be called under the lock."""
-        failure = self._memory.get((product.key, what))
-        if failure and self._clock.now() < failure.until:
-            raise failure.error.again()

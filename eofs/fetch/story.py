@@ -93,6 +93,11 @@ class Story:
         self._stop.set()
         self._hang_up()
 
+    @property
+    def is_idle(self) -> bool:
+        """Tell whether it only waits for somebody to read what is not here yet."""
+        return self.ready.is_set() and not self.eager and self.file is not None and not self.file.jobs()
+
     # -- the story ---------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
