@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Checksum:
-    """What a provider says of the bytes: an algorithm of `hashlib` and the digest in lower-case hex."""
+    """What a provider says of the bytes: an algorithm of `hashlib`, or ``crc32``, and the digest in lower-case hex."""
 
     algorithm: str
     digest: str
@@ -22,7 +22,12 @@ class Checksum:
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One file of a product that comes as loose files (STAC)."""
+    """One file of a product that comes as loose files (STAC).
+
+    Attributes:
+        alternates: where else the same bytes are, best first.
+        path: where it is to stand in the product, if the result says so.
+    """
 
     key: str
     href: str
@@ -30,6 +35,18 @@ class Asset:
     checksum: Checksum | None = None
     roles: tuple[str, ...] = ()
     media_type: str | None = None
+    alternates: tuple[str, ...] = ()
+    path: str | None = None
+
+
+class Feature(Protocol):
+    """The JSON text of a feature, packed."""
+
+    def __bytes__(self) -> bytes:
+        """Return the text."""
+
+    def __len__(self) -> int:
+        """Return how many bytes it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +64,10 @@ class Product:
         size: bytes of the archive, where known.
         start: acquisition start, with time zone.
         cloud_cover: percent.
-        feature: the feature's own JSON text in UTF-8, as the result holds it.
+        feature: the feature's own JSON text in UTF-8, as the result holds it; `bytes` unpacks it.
         assets: the loose files that the product is made of; empty for an archive.
+        alternates: where else the bytes are that are at `location`.
+        bare: it is one of the loose files of a product, served as it is whatever it holds.
     """
 
     id: str
@@ -63,8 +82,10 @@ class Product:
     collection: str | None
     start: datetime | None
     cloud_cover: float | None
-    feature: bytes
+    feature: bytes | Feature
     assets: tuple[Asset, ...] = ()
+    alternates: tuple[str, ...] = ()
+    bare: bool = False
 
     @property
     def key(self) -> tuple[str, str]:
@@ -90,6 +111,8 @@ class Provider:
         retries: further tries after a failure that can pass.
         retry_delay: seconds before the first of them; doubled each time.
         closed: a sentence on what became of a service that has ended, or None.
+        files: a row of `eofs.listings.LISTINGS`: how a product's files are listed and read without its archive. None
+            where that cannot be done.
     """
 
     name: str
@@ -109,6 +132,7 @@ class Provider:
     retries: int = 4
     retry_delay: float = 1.0
     closed: str | None = None
+    files: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,20 +11,20 @@ MOUNTPOINT/
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import cachetools
 
 from eofs.archive.listing import log_paths, stays_inside
-from eofs.nodes import Directory, File, Held, Link, Text, inode
+from eofs.nodes import DIRECTORY, Crowd, Directory, File, Held, Link, Text, inode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Mapping
 
     from eofs.archive import Listing
     from eofs.model import Member, Product
@@ -71,19 +71,29 @@ def build(
         started: nanoseconds since the epoch; the time of whatever has none of its own.
         about: what the root's extended attributes ``user.eofs.…`` say of the mount.
     """
-    shown = _Products(name_all(products), _Branch(engine, mountpoint, started))
+    shown = _Products(name_all(products), engine, mountpoint, started)
     return Directory(inode("/"), started, lambda _: shown, attributes=lambda: _extended(about))
 
 
-class _Products(Mapping[str, Directory]):
-    """The product directories by name, made when they are asked for: there may be a hundred thousand."""
+class _Products(Crowd):
+    """The product directories by name, made when they are asked for: there may be a hundred thousand.
 
-    def __init__(self, products: dict[str, Product], branch: _Branch) -> None:
-        self._products = products
-        self._branch = branch
+    Those that were looked at last are kept, with what stands in them: every path leads through them.
 
-    def __getitem__(self, name: str) -> Directory:
-        return self._branch.directory(name, self._products[name])
+    Threads: one lock guards the trees that have been grown; nothing is called under it.
+    """
+
+    def __init__(self, products: dict[str, Product], engine: Bringer, mountpoint: str, started: int) -> None:
+        # The numbers up to six less than that of a product's directory are for what eofs itself puts in there.
+        self._products = {name: (inode(name) | 7, product) for name, product in products.items()}
+        self._engine = engine
+        self._mountpoint = mountpoint
+        self._started = started
+        self._directory = functools.lru_cache(TREES)(self._make_directory)
+        self._inside = functools.lru_cache(TREES)(self._make_inside)
+        self._data = functools.lru_cache(TREES)(self._make_data)
+        self._grown: cachetools.LRUCache[str, tuple[Listing, Mapping[str, Node]]] = cachetools.LRUCache(TREES)
+        self._lock = threading.Lock()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._products)
@@ -91,53 +101,50 @@ class _Products(Mapping[str, Directory]):
     def __len__(self) -> int:
         return len(self._products)
 
+    def entries(self) -> Iterable[tuple[str, int, int]]:
+        """Return the name, mode and inode number of each."""
+        return ((name, DIRECTORY, number) for name, (number, _) in self._products.items())
 
-class _Branch:
-    """Grows the directory of one product: as much of it as is looked at.
+    def __getitem__(self, name: str) -> Directory:
+        return self._directory(name)
 
-    Threads: one lock guards the trees that have been grown; nothing is called under it.
-    """
-
-    def __init__(self, engine: Bringer, mountpoint: str, started: int) -> None:
-        self._engine = engine
-        self._mountpoint = mountpoint
-        self._started = started
-        self._grown: cachetools.LRUCache[str, tuple[Listing, Mapping[str, Node]]] = cachetools.LRUCache(TREES)
-        self._lock = threading.Lock()
-
-    def directory(self, name: str, product: Product) -> Directory:
-        """Return the product's directory."""
+    def _make_directory(self, name: str) -> Directory:
+        number, product = self._products[name]
         return Directory(
-            inode(name),
+            number,
             self._time(product),
-            lambda _: self._children(name, product),
+            lambda _: self._inside(name),
             attributes=lambda: _extended(self._status(name, product).values()),
         )
 
-    def _children(self, name: str, product: Product) -> Mapping[str, Node]:
-        mtime, root = self._time(product), root_name(product)
-        inside = Directory(
-            inode(name, "data", root), mtime, lambda caller: self._root(name, root, product, caller), lazy=True
-        )
+    def _make_inside(self, name: str) -> Mapping[str, Node]:
+        number, product = self._products[name]
+        mtime = self._time(product)
         children: dict[str, Node] = {
             "status": Text(
-                inode(name, "status"),
-                self._started,
-                lambda: self._status(name, product).text().encode("utf-8", "replace"),
+                number - 1, self._started, lambda: self._status(name, product).text().encode("utf-8", "replace")
             ),
             "metadata.json": File(
-                inode(name, "metadata.json"), mtime, lambda _: len(product.feature), lambda _: Held(product.feature)
+                number - 2, mtime, lambda _: len(product.feature), lambda _: Held(bytes(product.feature))
             ),
-            "data": Directory(inode(name, "data"), mtime, lambda _: {root: inside}),
+            "data": Directory(number - 3, mtime, lambda _: self._data(name)),
         }
         if picture := self._engine.quicklook_name(product):
             children[picture] = File(
-                inode(name, picture),
+                number - 4,
                 mtime,
                 lambda caller: len(self._engine.quicklook(product, caller)),
                 lambda caller: Held(self._engine.quicklook(product, caller)),
             )
         return children
+
+    def _make_data(self, name: str) -> Mapping[str, Node]:
+        number, product = self._products[name]
+        root = root_name(product)
+        inside = Directory(
+            number - 5, self._time(product), lambda caller: self._root(name, root, product, caller), lazy=True
+        )
+        return {root: inside}
 
     def _root(self, name: str, root: str, product: Product, caller: Caller) -> Mapping[str, Node]:
         listing = self._engine.listing(product, caller)
@@ -184,7 +191,7 @@ def grow(name: str, root: str, product: Product, engine: Bringer, listing: Listi
         for path in reversed(missing):
             outside, inside = inside, {}
             folders[path] = inside
-            outside[path.rpartition("/")[2]] = _folder(inode(name, "data", root, path), mtime, inside)
+            outside[path.rpartition("/")[2]] = _folder(inode(f"{name}/data/{root}/{path}"), mtime, inside)
         return inside
 
     for path in listing.directories:
@@ -198,7 +205,7 @@ def grow(name: str, root: str, product: Product, engine: Bringer, listing: Listi
             astray.append(path)
             continue
         parent, _, last = path.rpartition("/")
-        folder(parent)[last] = _file(inode(name, "data", root, same[cut:]), product, engine, member, names[same])
+        folder(parent)[last] = _file(inode(f"{name}/data/{root}/{same[cut:]}"), product, engine, member, names[same])
     log_paths("symbolic links lead out of their product; they are left out", astray)
     return top
 
@@ -220,9 +227,9 @@ def _file(ino: int, product: Product, engine: Bringer, member: Member, names: in
 
 
 def root_name(product: Product) -> str:
-    """Return the name of the product root: the title, with the mission's suffix where it has one."""
+    """Return the name of the product root: the title, with the suffix of the mission's archives where it is one."""
     title = safe_name(product.title, product.id)
-    for mission, suffix in _SUFFIXES:
+    for mission, suffix in () if product.assets else _SUFFIXES:
         if mission.match(title) and not title.upper().endswith(suffix):
             return safe_name(title + suffix, product.id)
     return title
@@ -230,17 +237,23 @@ def root_name(product: Product) -> str:
 
 def name_all(products: Iterable[Product]) -> dict[str, Product]:
     """Return the products under the names of their directories: the same names whatever the order they come in."""
-    names: dict[str, Product] = {}
-    again: list[Product] = []
-    for product in sorted(products, key=lambda p: (p.id, p.provider, p.uid, p.location or "", p.feature)):
+    named: dict[str, Product] = {}
+    again: dict[str, list[Product]] = {}
+    for product in products:
         name = safe_name(product.title, product.id)
-        if name in names:
-            again.append(product)
-        else:
-            names[name] = product
-    for product in again:
-        names[_free(names, f"{product.title}-{product.id}", product.id)] = product
-    return dict(sorted(names.items()))
+        if named.setdefault(name, product) is not product:
+            again.setdefault(name, [named[name]]).append(product)
+    for name, several in again.items():
+        named[name] = min(several, key=_rank)
+    rest = [product for name, several in again.items() for product in several if product is not named[name]]
+    for product in sorted(rest, key=_rank):
+        named[_free(named, f"{product.title}-{product.id}", product.id)] = product
+    return {name: named[name] for name in sorted(named)}
+
+
+def _rank(product: Product) -> tuple[object, ...]:
+    """Return what says which of several products of one name comes first."""
+    return product.id, product.provider, product.uid, product.location or "", bytes(product.feature)
 
 
 def _free(names: dict[str, Product], wanted: str, product_id: str) -> str:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from eofs.archive import Listing
 from eofs.errors import NotReady
 from eofs.fetch import quicklooks
 from eofs.model import Member, Product
-from eofs.nodes import NOBODY, Caller, Directory, File, Held, Text
+from eofs.nodes import NOBODY, Caller, Directory, File, Held, Text, entries
 from eofs.status import Activity, Local, Status, StorageStatus
 from eofs.tree import build, name_all, root_name, safe_name
 
@@ -199,7 +199,6 @@ def test_the_only_top_directory_of_that_name_is_the_product_root_all_else_stands
 FOLDERS = st.lists(st.sampled_from("XAB"), max_size=4)
 
 
-@settings(deadline=None)
 @given(st.sets(FOLDERS.map(lambda names: "".join(f"{n}/" for n in names) + "f")), st.sets(FOLDERS.map("/".join)))
 def test_every_file_and_directory_of_any_archive_is_there_once_and_nothing_else(
     files: set[str], directories: set[str]
@@ -281,12 +280,11 @@ PRODUCTS = st.lists(
         id=st.sampled_from(["1", "2", "/", "x" * 300]),
         uid=st.sampled_from("abc"),
         feature=st.sampled_from([b"{}", b"[]"]),
-    ).map(lambda one: replace(one, feature=one.title.encode() + one.feature)),  # where all else was read from
+    ).map(lambda one: replace(one, feature=one.title.encode() + bytes(one.feature))),  # where all else was read from
     max_size=7,
 )
 
 
-@settings(deadline=None)
 @given(PRODUCTS.flatmap(lambda products: st.tuples(st.just(products), st.permutations(products))))
 def test_names_are_stable_whatever_the_order_and_each_product_has_one(
     both: tuple[list[Product], list[Product]],
@@ -377,6 +375,17 @@ def test_a_product_that_was_fetched_afresh_shows_what_it_holds_now() -> None:
     assert list(children(root)) == ["new"]
 
 
+def test_a_product_directory_that_is_asked_for_again_and_again_is_looked_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[str] = []
+    monkeypatch.setattr(Engine, "quicklook_name", lambda _, one: made.append(one.title))
+    root = mounted(Engine(listing("a")), product("X"), product("Y"))
+    for _ in range(3):
+        at(root, "X", "data", "X", "a")
+    assert made == ["X"]
+
+
 # -- what nodes say ----------------------------------------------------------------------------------------------------
 
 
@@ -390,6 +399,15 @@ def test_inode_numbers_are_unique_and_the_same_in_every_mount() -> None:
     assert numbers[0] == numbers[1]
     assert len(set(numbers[0].values())) == len(numbers[0]) > 60
     assert all(1 < number < 1 << 63 for number in numbers[0].values())
+
+
+def test_a_listing_says_the_same_of_each_name_as_its_node() -> None:
+    root = mounted(Engine(listing("a/b", "c")), product("X", quicklook="https://peps.cnes.fr/q.png"), product("Y"))
+    for path, node in [("", root), *walk(root)]:
+        if isinstance(node, Directory):
+            inside = node.children(NOBODY)
+            said = [(name, child.mode, child.ino) for name, child in inside.items()]
+            assert list(entries(inside)) == said, path
 
 
 def test_times_are_the_acquisition_start_and_inside_data_the_members_own() -> None:

@@ -6,6 +6,8 @@ left for later (`footprint`, `area`). One odd feature never stops the others: it
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import logging
 import os
 import sys
@@ -16,9 +18,12 @@ from typing import TYPE_CHECKING
 from eofs.catalog.dialects import read_product
 from eofs.catalog.envelope import split, unpack
 from eofs.catalog.geometry import area, footprint
+from eofs.catalog.packing import pack
 from eofs.errors import ResultError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from eofs.model import Product
 
 __all__ = ["SearchResult", "area", "footprint", "load", "read"]
@@ -73,20 +78,39 @@ def read(text: bytes, source: str = "the search result") -> SearchResult:
         raise ResultError(f"{subject} {error}") from None
     if not features:
         raise ResultError(f"{subject} holds no products; widen the search")
+    with _no_collection():
+        products, left_out = _read_all(features, subject)
+    if not products:
+        raise ResultError(f"no feature of {subject} could be understood: {left_out[0]}")
+    return SearchResult(source, tuple(products), tuple(left_out))
+
+
+def _read_all(features: list[bytes], subject: str) -> tuple[Iterable[Product], list[str]]:
+    """Return the products, each once, and why features were left out."""
     products: dict[object, Product] = {}
     left_out: list[str] = []
-    for place, feature in enumerate(features, start=1):
+    for place, (feature, packed) in enumerate(zip(features, pack(features), strict=True), start=1):
         try:
-            product = read_product(bytes(feature))
+            product = read_product(feature, packed)
         except ResultError as error:
             left_out.append(f"feature {place} {error}")
             log.warning("%s: feature %d %s; it is left out", subject, place, error)
             continue
         if products.setdefault(_identity(product), product) is not product:
             log.info("%s: feature %d is %s once more; it counts once", subject, place, product.id)
-    if not products:
-        raise ResultError(f"no feature of {subject} could be understood: {left_out[0]}")
-    return SearchResult(source, tuple(products.values()), tuple(left_out))
+    return products.values(), left_out
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Make very many objects without Python looking again and again which of them are garbage: none is."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _standard_input() -> bytes:

@@ -26,11 +26,17 @@ _ARCHIVE_FILE = re.compile(r"\.(?:zip|tar|tgz|gz|bz2|xz|7z)$", re.IGNORECASE)
 # product.
 _ITEM_PAGE = re.compile(r"/collections/[^/]+/items/[^/]+/?(?:\?.*)?$|\.(?:geo)?json$", re.IGNORECASE)
 
+# Assets that are no files: Planetary Computer's services, web pages, other items.
+_SERVICES = frozenset({"rendered_preview", "tilejson"})
+_SERVICE_ROLES = frozenset({"tiles", "tilejson", "wms", "wmts"})
+_PAGES = frozenset({"text/html", "application/xhtml+xml"})
+_ITEM = re.compile(r"/collections/[^/]+/items/[^/]+/?(?:\?.*)?$", re.IGNORECASE)
+
 _PICTURE_ROLES = ("overview", "thumbnail")
 _PICTURE_KEYS = ("quicklook", "thumbnail", "browse")
 _RASTER_FILE = re.compile(r"\.(?:tiff?|jp2)(?:\?|$)", re.IGNORECASE)
 _PICTURE_TYPE = re.compile(r"image/(?:jpe?g|png|gif|webp)\b", re.IGNORECASE)
-_PICTURE_LINK = re.compile(r"(?:https?|s3)://[^\s]+", re.IGNORECASE)
+_PICTURE_LINK = re.compile(r"(?:https?|s3)://\S+", re.IGNORECASE)
 # How JPEG, PNG, GIF and WebP begin in base64.
 _INLINE = re.compile(r"data:image/[^,]*;base64,.+|(?:/9j/|iVBORw0KGgo|R0lGOD|UklGR)[A-Za-z0-9+/\s]*=*", re.DOTALL)
 _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
@@ -43,6 +49,7 @@ class _Link(msgspec.Struct):
     size: Any = msgspec.field(name="file:size", default=None)
     checksum: Any = msgspec.field(name="file:checksum", default=None)
     alternate: Any = None
+    path: Any = msgspec.field(name="file:local_path", default=None)
 
 
 _LINK = msgspec.json.Decoder(_Link)
@@ -68,7 +75,8 @@ def read_assets(member: msgspec.Raw | None) -> tuple[Asset, ...]:
     """
     found = []
     for key, link in _links(member):
-        if href := _origin(link) or text(link.href):
+        alternates = _alternates(link)
+        if href := alternates.pop("origin", None) or text(link.href):
             kind = text(link.type)
             found.append(
                 Asset(
@@ -78,6 +86,8 @@ def read_assets(member: msgspec.Raw | None) -> tuple[Asset, ...]:
                     checksum=None if link.checksum is None else checksum(link.checksum),
                     roles=_roles(link.roles),
                     media_type=sys.intern(kind) if kind else None,
+                    alternates=tuple(alternates.values()),
+                    path=text(link.path),
                 )
             )
     return tuple(found)
@@ -93,7 +103,7 @@ def arrange(link: str | None, assets: tuple[Asset, ...]) -> Arrangement:
     for asset in assets:
         if _is_archive(asset) and not (loose and _ITEM_PAGE.search(asset.href)):
             return Arrangement(asset.href, asset, ())
-    return Arrangement(link, None, tuple(a for a in assets if a.key.lower() not in _DOWNLOADS))
+    return Arrangement(link, None, tuple(asset for asset in assets if _is_file(asset)))
 
 
 def choose_picture(assets: tuple[Asset, ...]) -> str | None:
@@ -138,9 +148,10 @@ def _link(part: msgspec.Raw) -> _Link | None:
         return None
 
 
-def _origin(link: _Link) -> str | None:
-    origin = link.alternate.get("origin") if isinstance(link.alternate, dict) else None
-    return text(origin.get("href")) if isinstance(origin, dict) else None
+def _alternates(link: _Link) -> dict[str, str]:
+    """Return the further links of an asset by name (https://github.com/stac-extensions/alternate-assets)."""
+    named = link.alternate.items() if isinstance(link.alternate, dict) else ()
+    return {name: href for name, other in named if isinstance(other, dict) and (href := text(other.get("href")))}
 
 
 def _roles(value: object) -> tuple[str, ...]:
@@ -151,6 +162,13 @@ def _roles(value: object) -> tuple[str, ...]:
 def _shared(roles: tuple[str, ...]) -> tuple[str, ...]:
     """Return one and the same tuple for all assets of these roles, which are few, while assets are many."""
     return roles
+
+
+def _is_file(asset: Asset) -> bool:
+    """Tell a file of the product from what only leads to it, or shows it: pages, services, directories."""
+    key, kind = asset.key.lower(), (asset.media_type or "").partition(";")[0].strip().lower()
+    serves = key in _SERVICES or not _SERVICE_ROLES.isdisjoint(asset.roles) or bool(_ITEM.search(asset.href))
+    return key not in _DOWNLOADS and kind not in _PAGES and not serves and not asset.href.endswith("/")
 
 
 def _is_archive(asset: Asset) -> bool:

@@ -7,6 +7,7 @@ a further dialect uses is added to its row.
 from __future__ import annotations
 
 import sys
+from functools import lru_cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -22,6 +23,8 @@ from eofs.status import storage_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from eofs.catalog.packing import PackedFeature
 
 Found = TypeVar("Found")
 
@@ -86,10 +89,11 @@ class _AllProperties(msgspec.Struct):
 
 
 _ALL_PROPERTIES = msgspec.json.Decoder(_AllProperties)
+_storage_status = lru_cache(maxsize=64)(storage_status)  # a result has few words for it, and very many products
 
 
-def read_product(feature: bytes) -> Product:
-    """Return the product that a feature stands for; `feature` is kept as it is.
+def read_product(feature: bytes, packed: PackedFeature) -> Product:
+    """Return the product that a feature stands for; what is kept of the feature itself is `packed`.
 
     Raises:
         ResultError: the feature is not an object, or has neither id nor title; the sentence lacks its subject.
@@ -106,20 +110,20 @@ def read_product(feature: bytes) -> Product:
     collection = text(head.collection) or _first(properties, "collection", text)
     return Product(
         id=id_,
-        uid=_shared(_first(properties, "uid", text), id_),
+        uid=_shared(_first(properties, "uid", text) or (_in_its_collection(id_, head) if loose else None), id_),
         title=_shared(title, id_),
         provider=sys.intern(provider),
-        status=storage_status(_first(properties, "status", text)),
+        status=_storage_status(_first(properties, "status", text)),
         location=location,
         quicklook=_quicklook(properties, feature, id_) or choose_picture(assets),
-        size=(archive and archive.size) or _first(properties, "size", size),
+        size=(archive and archive.size) or _first(properties, "size", size) or _sum(loose),
         checksum=(archive and archive.checksum)
         or _first(properties, "checksum", checksum)
         or checksum_in_link(location),
         collection=sys.intern(collection) if collection else None,
         start=_first(properties, "start", moment),
         cloud_cover=_first(properties, "cloud_cover", percent),
-        feature=feature,
+        feature=packed,
         assets=loose,
     )
 
@@ -173,6 +177,18 @@ def _first(properties: object, sought: str, understand: Callable[[object], Found
 def _shared(value: str | None, id_: str) -> str:
     """Return `value`, or `id_` itself where it is missing or the same, which saves a copy a product."""
     return id_ if value is None or value == id_ else value
+
+
+def _sum(assets: tuple[Asset, ...]) -> int | None:
+    """Return the bytes of all of them, if each says how many it has."""
+    sizes = [asset.size for asset in assets if asset.size is not None]
+    return sum(sizes) if sizes and len(sizes) == len(assets) else None
+
+
+def _in_its_collection(id_: str, head: Any) -> str:
+    """Return what stands for an item of STAC, whose id is unique within its collection only."""
+    collection = text(head.collection)
+    return f"{collection}/{id_}" if collection else id_
 
 
 def _provider(value: object) -> str | None:

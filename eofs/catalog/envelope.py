@@ -55,7 +55,7 @@ def split(text: bytes) -> list[bytes | msgspec.Raw]:
     Raises:
         ResultError: `text` is not JSON or not GeoJSON; the sentence lacks its subject.
     """
-    if not text.strip():
+    if not text or text.isspace():
         raise ResultError("is empty; save the search result again")
     if text.lstrip().startswith(_RECORD):
         return _sequence(text.split(_RECORD))

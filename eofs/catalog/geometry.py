@@ -58,7 +58,7 @@ def footprint(product: Product) -> BaseGeometry | None:
     import shapely  # noqa: PLC0415 - takes a fifth of a second, and most commands never ask
 
     try:
-        geometry = decode(_LOCATED, product.feature).geometry
+        geometry = decode(_LOCATED, bytes(product.feature)).geometry
         if geometry is None:
             return None
         shape = shapely.geometry.shape(_checked(geometry))

@@ -8,19 +8,17 @@ from __future__ import annotations
 import math
 import re
 from datetime import datetime, timezone
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from eofs.model import Checksum
+from eofs import checksums
+
+if TYPE_CHECKING:
+    from eofs.model import Checksum
 
 _MISSING = "not available"
 _LARGEST = 2**63 - 1  # what a file's size can be
-
-# The multihash codes that hashlib can check, in lower-case hex: code, length, then the digest.
-# https://github.com/multiformats/multicodec/blob/master/table.csv
-_MULTIHASHES = {"d50110": "md5", "1114": "sha1", "1220": "sha256", "1340": "sha512"}
-_DIGITS = {"md5": 32, "sha1": 40, "sha256": 64, "sha512": 128}
-_CHECKSUM = re.compile(r"(?:(?P<name>md5|sha-?1|sha-?256|sha-?512)\s*[=:]\s*)?(?P<hex>[0-9a-f]+)")
 
 # REGARDS, the software behind GEODES, names each file after its MD5.
 _GEODES_FILE = re.compile(r"/download/URN:[^/?]+/files/([0-9a-fA-F]{32})(?:\?|$)")
@@ -38,7 +36,7 @@ def text(value: object) -> str | None:
 
 def number(value: object) -> float | None:
     """Return a finite number, also of text such as "8.26330728E8"."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     try:
         found = float(value)
@@ -79,22 +77,10 @@ def _rfc3339(spelling: str) -> datetime | None:
 
 def checksum(value: object) -> Checksum | None:
     """Return the checksum that a provider writes as bare MD5, as ``name=hex`` or as a multihash."""
-    if not isinstance(value, str):
-        return None
-    match = _CHECKSUM.fullmatch(value.strip().lower())
-    if match is None:
-        return None
-    digest, name = match["hex"], match["name"]
-    if name is None and len(digest) != _DIGITS["md5"]:
-        for prefix, algorithm in _MULTIHASHES.items():
-            if digest.startswith(prefix) and len(digest) == len(prefix) + _DIGITS[algorithm]:
-                return Checksum(algorithm, digest[len(prefix) :])
-        return None
-    algorithm = (name or "md5").replace("-", "")
-    return Checksum(algorithm, digest) if len(digest) == _DIGITS[algorithm] else None
+    return checksums.from_text(value) if isinstance(value, str) else None
 
 
 def checksum_in_link(link: str | None) -> Checksum | None:
     """Return the MD5 that a download link of GEODES ends with."""
     match = _GEODES_FILE.search(link) if link else None
-    return Checksum("md5", match[1].lower()) if match else None
+    return checksums.from_text(match[1]) if match else None

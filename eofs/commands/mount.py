@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import logging
 import os
 import signal
@@ -91,7 +92,9 @@ def serve(
     cache = Cache(options.cache_dir, cache_limit(options))
     engine = Engine(cache, options, lambda name: _client(settings, name))
     about = {"pid": str(os.getpid()), "result": result.source}
+    gc.freeze()  # the products stay to the end: Python need not look for garbage among them again and again,
     root = tree.build(result.products, engine, mountpoint, time.time_ns(), about)
+    gc.freeze()  # nor among their names
 
     def begin() -> None:
         # Not before: what is not mounted yet cannot be unmounted, and the signal would be lost.
