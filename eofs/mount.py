@@ -1,4 +1,4 @@
-"""FUSE on one side, nodes on the other: the only module that knows FUSE (fusepy, libfuse 2).
+"""FUSE on one side, nodes on the other.
 
 fusepy turns whatever is not an OSError with an errno into garbage: an empty file, an empty directory. So every
 callback is wrapped by `answers`, which lets nothing else through.
@@ -13,8 +13,6 @@ from its own thread, which is the only one that libfuse tells whether the reques
 
 from __future__ import annotations
 
-import codecs
-import ctypes
 import errno
 import functools
 import itertools
@@ -22,33 +20,26 @@ import logging
 import os
 import stat
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from eofs.errors import Cancelled, EofsError, Interrupted, MountError, NotFound
-from eofs.nodes import Caller, Directory, Held, Link, Text
+from eofs.libfuse import Door, fuse
+from eofs.nodes import Caller, Directory, Held, Link, Text, entries
 from eofs.pending import interrupting, program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from eofs.nodes import Node, Reader
+    from eofs.nodes import Node, Place, Reader
 
 log = logging.getLogger(__name__)
-
-# Python 3.13 still has this alias, which fusepy needs; should it go, put it back.
-if not hasattr(ctypes, "c_voidp"):
-    ctypes.c_voidp = ctypes.c_void_p
-try:
-    import fuse
-except (ImportError, OSError) as missing:  # libfuse is loaded when fusepy is imported
-    raise MountError(
-        "libfuse 2 is missing; install it: apt install fuse3 libfuse2 (on Ubuntu 24.04 and later libfuse2t64)"
-    ) from missing
 
 NAME_MAX = 255
 KEEP_NAMES = 3600.0  # seconds
 KEEP_ATTRIBUTES = 1.0  # seconds; also how long a status file's size may lag behind its text
 BLOCK = 4096
+UNKNOWN = 0xFFFFFFFF  # libfuse's word for an inode number that it does not know; an entry of number 0 counts as none
 # What desktops look for everywhere, and never find here: answered before a product is looked at.
 DESKTOP_NAMES = frozenset(
     {".hidden", ".directory", ".Trash", "autorun.inf", "desktop.ini", "Thumbs.db", ".DS_Store", ".xdg-volume-info"}
@@ -99,15 +90,20 @@ class FileSystem(fuse.Operations):  # type: ignore[misc] # fusepy has no types
 
     def __init__(self, root: Directory, usage: Usage, ready: Callable[[], None], umask: int = 0) -> None:
         # Not by libfuse's option of that name, which would give every file all that the mask does not take away.
-        self._permissions = 0o777 & ~umask
+        self._permissions = ~(0o777 & umask)
         self.stopping = threading.Event()
         self._root = root
         self._usage = usage
         self._ready = ready
         self._owner = {"st_uid": os.getuid(), "st_gid": os.getgid()}
+        # Who asks is known by the thread that a callback runs in, so that these two stand for all.
+        self._patient = Caller(self._check, lambda: program(_thread()))
+        self._impatient = replace(self._patient, patient=False)
         self._numbers = itertools.count(1)
         self._open: dict[int, Reader | Mapping[str, Node]] = {}
         self._lock = threading.Lock()
+        self._unsure: set[int] = set()  # files that were last opened before all of them had come and was verified
+        self.places: dict[int, Place] = {}
 
     def init(self, path: str) -> None:  # noqa: ARG002 - FUSE's signature
         """The kernel has accepted the mount."""
@@ -116,15 +112,13 @@ class FileSystem(fuse.Operations):  # type: ignore[misc] # fusepy has no types
     # -- finding -----------------------------------------------------------------------------------------------------
 
     def _caller(self, flags: int = 0) -> Caller:
-        thread = fuse.fuse_get_context()[2]
+        return self._impatient if flags & os.O_NONBLOCK else self._patient
 
-        def check() -> None:
-            if self.stopping.is_set():
-                raise Cancelled("eofs is being unmounted")
-            if fuse._libfuse.fuse_interrupted() and interrupting(thread):  # noqa: SLF001 - fusepy has no public name
-                raise Interrupted("interrupted")
-
-        return Caller(check, functools.partial(program, thread), patient=not flags & os.O_NONBLOCK)
+    def _check(self) -> None:
+        if self.stopping.is_set():
+            raise Cancelled("eofs is being unmounted")
+        if fuse._libfuse.fuse_interrupted() and interrupting(_thread()):  # noqa: SLF001 - fusepy has no public name
+            raise Interrupted("interrupted")
 
     def _find(self, path: str, caller: Caller) -> Node:
         node: Node = self._root
@@ -146,13 +140,25 @@ class FileSystem(fuse.Operations):  # type: ignore[misc] # fusepy has no types
     # -- attributes --------------------------------------------------------------------------------------------------
 
     @answers
-    def getattr(self, path: str, fh: Any = None) -> dict[str, int]:
+    def getattr(self, path: str, fh: Any = None) -> dict[str, Any]:
         """Return a node's attributes; of an open status file those of the text that was opened."""
         caller = self._caller()
         node = self._find(path, caller)
         opened = self._open.get(fh.fh) if fh else None
         size = len(opened.content) if isinstance(opened, Held) else node.length(caller)
-        return {**self._owner, **_type(node, self._permissions), **_times(node.mtime), **_lengths(size)}
+        time = fuse.c_timespec(*divmod(node.mtime, 10**9))
+        return {
+            **self._owner,
+            "st_mode": node.mode if isinstance(node, Link) else node.mode & self._permissions,
+            "st_ino": node.ino,
+            "st_nlink": node.names,
+            "st_size": size,
+            "st_blocks": (size + 511) // 512,  # without it, `tar --sparse` takes every file for a hole and stores zeros
+            "st_blksize": 128 << 10,
+            "st_atimespec": time,
+            "st_mtimespec": time,
+            "st_ctimespec": time,
+        }
 
     @answers
     def readlink(self, path: str) -> str:
@@ -208,12 +214,11 @@ class FileSystem(fuse.Operations):  # type: ignore[misc] # fusepy has no types
         return self._keep(node.children(caller))
 
     @answers
-    def readdir(self, path: str, fh: int) -> list[tuple[str, dict[str, int] | None, int]]:  # noqa: ARG002
+    def readdir(self, path: str, fh: int) -> Iterable[tuple[str, int, int]]:  # noqa: ARG002 - FUSE's signature
         """Return the names with their types and inode numbers; all is in memory since `opendir`."""
-        children = self._open[fh]
-        entries: list[tuple[str, dict[str, int] | None, int]] = [(".", None, 0), ("..", None, 0)]
-        entries += [(name, _type(node), 0) for name, node in children.items()]  # type: ignore[union-attr]
-        return entries
+        children: Any = self._open[fh]
+        itself = ((name, stat.S_IFDIR, UNKNOWN) for name in (".", ".."))
+        return itertools.chain(itself, entries(children))
 
     @answers
     def releasedir(self, path: str, fh: int) -> int:  # noqa: ARG002 - FUSE's signature
@@ -225,7 +230,7 @@ class FileSystem(fuse.Operations):  # type: ignore[misc] # fusepy has no types
 
     @answers
     def open(self, path: str, fi: Any) -> int:
-        """Open a file; the bytes of all but status files stay in the kernel's cache from one open to the next."""
+        """Open a file; what is known to be right stays in the kernel's cache from one open to the next."""
         if fi.flags & os.O_ACCMODE != os.O_RDONLY:
             raise fuse.FuseOSError(errno.EROFS)
         caller = self._caller(fi.flags)
@@ -235,22 +240,38 @@ class FileSystem(fuse.Operations):  # type: ignore[misc] # fusepy has no types
         if isinstance(node, Text):
             fi.fh, fi.direct_io = self._keep(Held(node.content())), 1
         else:
-            fi.fh, fi.keep_cache = self._keep(node.open(caller)), 1
+            reader = node.open(caller)
+            fi.fh = self._keep(reader)
+            self._note_place(fi.fh, reader)
+            fi.keep_cache = self._keeps(node.ino, sure=isinstance(reader, Held) or fi.fh in self.places)
         return 0
 
     @answers
     def read(self, path: str, size: int, offset: int, fi: Any) -> bytes:  # noqa: ARG002 - FUSE's signature
-        """Return bytes of an open file; waits only for bytes that are on their way."""
+        """Return bytes of an open file that is not among `places`; waits only for bytes that are on their way."""
         reader: Any = self._open[fi.fh]
         content: bytes = reader.read(offset, size, self._caller(fi.flags))
+        self._note_place(fi.fh, reader)
         return content
 
     @answers
     def release(self, path: str, fi: Any) -> int:  # noqa: ARG002 - FUSE's signature
         """Close an open file."""
+        self.places.pop(fi.fh, None)
         reader: Any = self._drop(fi.fh)
         reader.close()
         return 0
+
+    def _note_place(self, number: int, reader: Reader) -> None:
+        if place := reader.place():
+            self.places[number] = place
+
+    def _keeps(self, ino: int, *, sure: bool) -> bool:
+        """Tell whether what the kernel has of a file is right: not if it read of it while that could not be known."""
+        with self._lock:
+            known = ino not in self._unsure
+            (self._unsure.discard if sure else self._unsure.add)(ino)
+        return sure and known
 
     def _keep(self, opened: Reader | Mapping[str, Node]) -> int:
         with self._lock:
@@ -263,18 +284,10 @@ class FileSystem(fuse.Operations):  # type: ignore[misc] # fusepy has no types
             return self._open.pop(number)
 
 
-def _type(node: Node, permissions: int = 0o777) -> dict[str, int]:
-    mode = node.mode if isinstance(node, Link) else node.mode & (stat.S_IFMT(node.mode) | permissions)
-    return {"st_mode": mode, "st_ino": node.ino, "st_nlink": node.names}
-
-
-def _times(moment: int) -> dict[str, int]:
-    return {"st_atime": moment, "st_mtime": moment, "st_ctime": moment}
-
-
-def _lengths(size: int) -> dict[str, int]:
-    # Without st_blocks, `tar --sparse` takes every file for a hole and stores zeros.
-    return {"st_size": size, "st_blocks": (size + 511) // 512, "st_blksize": 128 << 10}
+def _thread() -> int:
+    """Return the number of the thread whose request this thread of ours answers."""
+    number: int = fuse.fuse_get_context()[2]
+    return number
 
 
 def serve(file_system: FileSystem, mountpoint: str, name: str, flags: Iterable[str], **options: object) -> None:
@@ -290,13 +303,10 @@ def serve(file_system: FileSystem, mountpoint: str, name: str, flags: Iterable[s
     Raises:
         MountError: libfuse could not mount; it has said why on standard error.
     """
-    codecs.register(_names_as_they_are)
     try:
-        fuse.FUSE(
+        Door(
             file_system,
             mountpoint,
-            raw_fi=True,
-            encoding=_ENCODING,
             foreground=True,  # whoever wants a daemon has forked before threads were made
             fsname=name.replace(",", "_"),  # a comma would end the value for libfuse
             subtype="eofs",
@@ -314,17 +324,3 @@ def serve(file_system: FileSystem, mountpoint: str, name: str, flags: Iterable[s
         )
     except RuntimeError as error:
         raise MountError(f"{mountpoint} could not be mounted (libfuse ended with {error})") from error
-
-
-_ENCODING = "utf8_as_is"
-
-
-def _names_as_they_are(name: str) -> codecs.CodecInfo | None:
-    """Return the codec that carries file names that are not UTF-8: fusepy would fail a whole listing for one."""
-    if name != _ENCODING:
-        return None
-    return codecs.CodecInfo(
-        encode=lambda text, _errors="strict": (text.encode("utf-8", "surrogateescape"), len(text)),
-        decode=lambda octets, _errors="strict": (bytes(octets).decode("utf-8", "surrogateescape"), len(octets)),
-        name=_ENCODING,
-    )
