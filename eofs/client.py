@@ -15,23 +15,23 @@ import http.client
 import random
 import ssl
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import requests
 import urllib3
 
-from eofs import __version__, auth
+from eofs import __version__, auth, heads
 from eofs.errors import AccessRefused, EofsError, Gone, NotReady, NotSupported, ProviderFailed, Stalled, Unreachable
-from eofs.links import plain
-from eofs.slots import Slots
+from eofs.links import names_a_page, plain
+from eofs.slots import Slots, always
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from eofs.config import Network
+    from eofs.heads import Reply
     from eofs.model import Provider
 
 CONNECT_TIMEOUT = 15.0  # seconds
@@ -39,6 +39,7 @@ MAX_REDIRECTS = 10
 LONGEST_BACK_OFF = 120.0  # seconds between two tries, unless the provider asks for more
 QUICKLOOKS = 4  # connections kept open beside those for data
 CHUNK = 128 << 10  # bytes read from the network at a time
+NO_HEAD = frozenset({400, 401, 403, 405, 406, 501})  # statuses of HEAD that say nothing of GET
 
 
 class PassingFault(Exception):
@@ -57,21 +58,6 @@ class PassingFault(Exception):
 
 class Staging(Exception):
     """The provider has the product on tape and is bringing it: ask again later."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """The head of a reply that carries the bytes asked for.
-
-    Attributes:
-        start: offset of the first byte in the whole.
-        size: bytes of the whole, or None where the provider does not say.
-        validator: what tells this version of the bytes from another (a strong ETag, else Last-Modified), or None.
-    """
-
-    start: int
-    size: int | None
-    validator: str | None
 
 
 class Client:
@@ -94,9 +80,11 @@ class Client:
         """Close the connections that nobody uses."""
         self._session.close()
 
-    def connection(self, check: Callable[[], None], *, urgent: bool = False) -> AbstractContextManager[None]:
+    def connection(
+        self, check: Callable[[], None], urgent: Callable[[], bool] = always
+    ) -> AbstractContextManager[None]:
         """Take one of the provider's connections for a while, as `Slots.taken`."""
-        return self.slots.taken(check, urgent=urgent)
+        return self.slots.taken(check, urgent)
 
     def must_have_credentials(self, url: str) -> None:
         """Refuse before asking what could only be refused.
@@ -122,36 +110,66 @@ class Client:
             validator: of an earlier reply.
 
         Returns:
-            a reply of status 200 or 206 whose body has not been read; the caller closes it.
+            a reply of status 200, or of 206 with the bytes from `start` or the `last` ones; its body has not been
+            read, and the caller closes it. Where a range is answered with another one, all is asked for.
 
         Raises:
             Staging: not yet; the provider is bringing it.
-            PassingFault: another try may help.
-            EofsError: another try would not help.
+            PassingFault, EofsError: another try may help, or would not.
         """
         wanted = _range(start, stop, last, validator)
-        for _ in range(MAX_REDIRECTS + 1):
-            response = self._send(url, wanted)
-            if not response.next:
-                break
-            response.close()
-            url = response.next.url or ""
-        else:
-            raise ProviderFailed(f"{self.provider.name} redirects without end; try again later")
-        if wanted and response.status_code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            response.close()  # what we have is longer than what is there now: from the beginning, then
+        asked, (response, url) = url, self._follow(url, wanted)
+        if wanted and heads.is_another_range(response.status_code, response.headers, start, last):
+            response.close()  # it is shorter now than what we have, or its ranges are wrong: from the beginning, then
             return self.get(url)
+        return self._judged(response, url, page=names_a_page(asked))
+
+    def message(self, url: str) -> requests.Response:
+        """Ask for what the provider has to say, in JSON, and not for data; for the rest as `get`."""
+        return self._judged(*self._follow(url, {"Accept": "application/json"}), page=True)
+
+    def _judged(self, response: requests.Response, url: str, *, page: bool) -> requests.Response:
         try:
-            judge(response, self.provider, url)
+            judge(response, self.provider, url, page=page)
         except BaseException:
             response.close()
             raise
         return response
 
-    def _send(self, url: str, wanted: Mapping[str, str]) -> requests.Response:
+    def size(self, url: str) -> int | None:
+        """Return how many bytes are at `url`, without asking for them; None where the provider does not say.
+
+        Raises:
+            Staging, PassingFault, EofsError: as `get`.
+        """
+        for method, wanted in (("HEAD", {}), ("GET", _range(0, 1, 0, None))):
+            response, at = self._follow(url, wanted, method)
+            with contextlib.closing(response):
+                status, said = response.status_code, response.headers
+                # Addresses that are signed for GET refuse HEAD, as some servers do; to others it is of no length.
+                if method == "HEAD" and (status in NO_HEAD or (status == 200 and not heads.length(status, said))):
+                    continue
+                if (size := heads.length(status, said)) == 0:
+                    return 0
+                judge(response, self.provider, at, page=names_a_page(url))
+                return size
+        return None
+
+    def _follow(self, url: str, wanted: Mapping[str, str], method: str = "GET") -> tuple[requests.Response, str]:
+        """Ask, where redirects lead too; return the last reply and its address."""
+        for _ in range(MAX_REDIRECTS + 1):
+            response = self._send(url, wanted, method)
+            if not response.next:
+                return response, url
+            response.close()
+            url = response.next.url or ""
+        raise ProviderFailed(f"{self.provider.name} redirects without end; try again later")
+
+    def _send(self, url: str, wanted: Mapping[str, str], method: str) -> requests.Response:
         headers = {**wanted, **auth.headers(self.provider, url)}
         with self.faults(url):
-            return self._session.get(
+            return self._session.request(
+                method,
                 url,
                 headers=headers,
                 stream=True,
@@ -186,6 +204,9 @@ class Client:
         except (requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError) as error:
             silent = Stalled(f"{host} ({name}) sent nothing for {self._stall_timeout:g} s; try again later")
             raise PassingFault(silent) from error
+        except urllib3.exceptions.DecodeError as error:
+            wrong = ProviderFailed(f"{name} sent bytes that cannot be unpacked as it says; try again later")
+            raise PassingFault(wrong) from error
         except ValueError as error:  # also that of a redirect
             raise NotSupported(f"the link of the search result cannot be used: {plain(url)}") from error
         except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
@@ -198,18 +219,23 @@ def _range(start: int, stop: int | None, last: int, validator: str | None) -> di
     if not (start or stop or last):
         return {}
     wanted = {"Range": f"bytes=-{last}" if last else f"bytes={start}-{stop - 1 if stop else ''}"}
-    return {**wanted, "If-Range": validator} if validator else wanted
+    return wanted if validator is None or heads.is_weak(validator) else {**wanted, "If-Range": validator}
 
 
-def judge(response: requests.Response, provider: Provider, url: str) -> None:
-    """Return if the reply carries bytes; raise what it means otherwise (the table of replies in docs/SEMANTICS.md)."""
+def judge(response: requests.Response, provider: Provider, url: str, *, page: bool = False) -> None:
+    """Return if the reply carries bytes; raise what it means otherwise (the table of replies in docs/SEMANTICS.md).
+
+    A `page` may be a web page or JSON; data are refused where they are.
+    """
     status, name, host = response.status_code, provider.name, urlsplit(url).hostname
     said = f"{status} {http.client.responses.get(status, '')}".strip()
     empty = response.headers.get("Content-Length") == "0"
     if status == 202 or (status in {200, 204} and empty) or status == 204:
         raise Staging(said)
     if status in {200, 206}:
-        _refuse_pages(response, provider)
+        if not page:
+            _refuse_pages(response, provider)
+        _refuse_unknown_codings(response, provider)
         return
     if status in provider.auth_error_codes | {401, 403, 407}:
         if not auth.may_receive(provider, url):
@@ -241,31 +267,27 @@ def _refuse_pages(response: requests.Response, provider: Provider) -> None:
         raise ProviderFailed(f"{provider.name} sent a message instead of the data; try again later")
 
 
+def _refuse_unknown_codings(response: requests.Response, provider: Provider) -> None:
+    """Refuse bytes that were compressed for their way by what cannot be undone here."""
+    unknown = heads.codings(response.headers).difference(urllib3.HTTPResponse.CONTENT_DECODERS)
+    if unknown:
+        raise NotSupported(
+            f"{provider.name} compresses what it sends ({', '.join(sorted(unknown))}), though it was asked not to; "
+            "tell the provider"
+        )
+
+
 def reply(response: requests.Response) -> Reply:
     """Return what the head of a 200 or 206 says of the body.
 
     Raises:
-        PassingFault: a 206 for another range than was asked for.
+        PassingFault: a 206 that does not say which bytes it carries.
     """
-    headers = response.headers
-    etag = headers.get("ETag", "")
-    validator = etag if etag.startswith('"') else headers.get("Last-Modified")
-    if response.status_code == 206:
-        start, size = _content_range(headers.get("Content-Range", ""))
-        return Reply(start, size, validator)
-    encoded = headers.get("Content-Encoding", "identity") != "identity"
-    length = None if encoded else headers.get("Content-Length")
-    return Reply(0, int(length) if length and length.isdecimal() else None, validator)
-
-
-def _content_range(text: str) -> tuple[int, int | None]:
-    """Read ``bytes 100-199/500`` (RFC 9110, section 14.4): the first offset, and the size of the whole if known."""
-    unit, _, rest = text.partition(" ")
-    span, _, whole = rest.partition("/")
-    first, _, _ = span.partition("-")
-    if unit != "bytes" or not first.isdecimal():
-        raise PassingFault(ProviderFailed(f"the provider answered a range with {text!r}; try again later"))
-    return int(first), int(whole) if whole.isdecimal() else None
+    found = heads.read(response.status_code, response.headers)
+    if found is None:
+        said = response.headers.get("Content-Range", "nothing")
+        raise PassingFault(ProviderFailed(f"the provider says {said!r} of the bytes it sends; try again later"))
+    return found
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

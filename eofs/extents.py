@@ -1,4 +1,4 @@
-"""Sets of byte ranges."""
+"""Sets of byte ranges, and the ranges of a file whose bytes turned out wrong."""
 
 from __future__ import annotations
 
@@ -64,3 +64,28 @@ class Extents:
     def covers(self, start: int, stop: int) -> bool:
         """Tell whether all bytes from `start` up to `stop` are here."""
         return start >= stop or self.reaches(start) >= stop
+
+
+class Forgotten:
+    """The ranges of a file whose bytes were given up, one after the other; others may have come in their place.
+
+    Threads: ranges are only added, each by one step.
+    """
+
+    __slots__ = ("_ranges",)
+
+    def __init__(self) -> None:
+        self._ranges: list[tuple[int, int]] = []
+
+    def add(self, start: int, stop: int) -> None:
+        """Note that the bytes from `start` up to, not including, `stop` were given up."""
+        self._ranges.append((start, stop))
+
+    @property
+    def mark(self) -> int:
+        """Return a mark in time for `since`."""
+        return len(self._ranges)
+
+    def since(self, mark: int, start: int, stop: int) -> bool:
+        """Tell whether any of the bytes from `start` up to `stop` were given up after the mark was taken."""
+        return any(first < stop and start < last for first, last in self._ranges[mark:])

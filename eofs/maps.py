@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import operator
 from pathlib import Path
 from typing import Any
 
+from eofs import checksums
 
+
+@functools.cache
 def boot_id() -> str:
     """Return what tells one run of the machine from another; empty where that cannot be told."""
     try:
@@ -31,6 +35,21 @@ def map_of(path: Path) -> Path:
     return path.with_name(path.name + ".map")
 
 
+def write_map(path: Path, note: dict[str, Any]) -> None:
+    """Write the map of a partly arrived file: what `read_map` returns, with ``written`` in place of ``ranges``."""
+    checksum = note["checksum"]
+    text = json.dumps(
+        {
+            **note,
+            "boot": boot_id(),
+            "checksum": f"{checksum.algorithm}={checksum.digest}" if checksum else None,
+        }
+    )
+    fresh = map_of(path).with_suffix(".map~")
+    fresh.write_text(text, encoding="utf-8")
+    fresh.replace(map_of(path))
+
+
 def read_map(path: Path) -> dict[str, Any]:
     """Return what the map of a partly arrived file can be trusted with, by the names that it has in the map.
 
@@ -47,10 +66,11 @@ def read_map(path: Path) -> dict[str, Any]:
             "synced": synced,
             "size": size,
             "validator": note["validator"],
+            "checksum": checksums.from_text(note.get("checksum") or ""),
             "ranged": bool(note.get("ranged")),
         }
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return {"ranges": [], "synced": [], "size": None, "validator": None, "ranged": False}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {"ranges": [], "synced": [], "size": None, "validator": None, "checksum": None, "ranged": False}
 
 
 def _ranges(pairs: Any, size: int | None) -> list[tuple[int, int]]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 from typing import TYPE_CHECKING
 
-from eofs import archive, client
+from eofs import archive, checksums, client, heads
 from eofs.blocks import View
 from eofs.errors import AccessRefused, Corrupt, ProviderFailed, Unreachable
+from eofs.links import names_a_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from eofs.archive import Source
     from eofs.blocks import PartialFile
     from eofs.cache import Cache
-    from eofs.client import Client, Reply
-    from eofs.model import Checksum, Member, Product
+    from eofs.client import Client
+    from eofs.heads import Reply
+    from eofs.model import Member, Product
 
 log = logging.getLogger(__name__)
 
@@ -69,26 +70,22 @@ def begin(file: PartialFile, cache: Cache, head: Reply) -> None:
     """Make the file ready for a reply: nothing of another version of the bytes is kept beside it."""
     here = file.reaches(0)
     if head.start:
-        if head.start != here or head.size not in {None, file.size} or differ(head.validator, file.validator):
+        if head.start != here or head.size not in {None, file.size} or heads.differ(head.validator, file.validator):
             file.restart()
             raise client.PassingFault(ProviderFailed("the provider answered with other bytes than were asked for"))
-    elif here and (file.validator is None or head.validator != file.validator):
+    elif heads.is_weak(file.validator) or head.validator != file.validator:
         file.restart()
     size = head.size if head.size is not None else file.size if head.start else None
     with cache.writing(), cache.room(file.path, size or here):
-        file.begin(size, head.validator or file.validator)
+        file.begin(size, head.validator or file.validator, head.checksum)
 
 
-def differ(one: str | None, other: str | None) -> bool:
-    """Tell whether two validators say that the bytes have changed; an ETag and a date cannot be compared."""
-    return one is not None and other is not None and one != other and one.startswith('"') == other.startswith('"')
-
-
-def verify(file: PartialFile, product: Product) -> None:
+def verify(file: PartialFile, product: Product, *, mend: bool = False) -> None:
     """Make sure that all of a product has come as the provider holds it.
 
-    Where the provider gives a checksum, that decides. Where it gives none, every member of the archive has to have
-    the CRC that the archive says.
+    Where the provider gives a checksum, in the search result or else in the head of a reply, that decides. Where it
+    gives none, every member of the archive has to have the CRC that the archive says; with `mend`, every member that
+    can be found in an archive which is damaged.
 
     Raises:
         Corrupt: the bytes are wrong.
@@ -96,35 +93,33 @@ def verify(file: PartialFile, product: Product) -> None:
     size = file.size if file.size is not None else file.reaches(0)
     if not size:
         raise Corrupt(f"{product.title} came from {product.provider} without a single byte; search again")
-    if product.checksum and product.checksum.algorithm in hashlib.algorithms_available:
-        _verify_checksum(file, product, product.checksum, size)
-    else:
-        _verify_contents(file, product, size)
+    for checksum, who in ((product.checksum, "search result"), (file.checksum, "provider")):
+        if checksum and checksums.is_known(checksum):
+            if not checksums.agrees(checksum, steps(View(file), 0, size)):
+                raise Corrupt(
+                    f"{product.title} came from {product.provider} with another {checksum.algorithm.upper()} "
+                    f"than the {who} says; search again, or tell the provider"
+                )
+            return
+    try:
+        _verify_contents(file, product, size, mend=mend)
+    except Corrupt as error:
+        raise Corrupt(f"{product.title} from {product.provider} is damaged: {error}") from error
 
 
-def _verify_checksum(file: PartialFile, product: Product, checksum: Checksum, size: int) -> None:
-    digest = hashlib.new(checksum.algorithm, usedforsecurity=False)
-    for data in steps(View(file), 0, size):
-        digest.update(data)
-    if digest.hexdigest() != checksum.digest:
-        raise Corrupt(
-            f"{product.title} came from {product.provider} with another {checksum.algorithm.upper()} "
-            "than the search result says; search again, or tell the provider"
-        )
-
-
-def _verify_contents(file: PartialFile, product: Product, size: int) -> None:
+def _verify_contents(file: PartialFile, product: Product, size: int, *, mend: bool) -> None:
     view = View(file)
-    if view.read(0, 64).lstrip().lower().startswith((b"<!doctype html", b"<html")):
+    is_page = view.read(0, 64).lstrip().lower().startswith((b"<!doctype html", b"<html"))
+    if is_page and not names_a_page(product.title):
         file.restart()
         raise AccessRefused(f"{product.provider} sent a web page instead of the data; check the credentials")
-    listing = archive.list_members(view, product.title)
-    if product.size not in {None, size}:
+    listing = archive.list_members(view, product.title, mend=mend)
+    if product.size not in {None, size} and not product.bare:  # a loose file's size was compared when it was opened
         # The archives that are packed when they are asked for differ in size from time to time.
-        said = f"{product.title}: {product.provider} says {product.size} bytes, and sent {size}"
+        said = f"{product.provider} says {product.size} bytes, and sent {size}"
         if listing.format == "file":
             raise Corrupt(f"{said}; search again, or tell the provider")
-        log.warning("%s", said)
+        log.warning("%s: %s", product.title, said)
     for member in listing.members:
         if member.crc is not None and not member.encrypted and member.method in {"stored", *archive.DECODERS}:
             for _ in unpack(view, listing.format, member):

@@ -57,7 +57,7 @@ class Receiver:
 
     def __init__(self, directory: Path, limit: int = 1 << 30) -> None:
         self.cache = Cache(directory, limit)
-        self.client = Client(DEMO, Network(), connections=1, stall_timeout=5)
+        self.client = Client(DEMO, Network(), connections=1, stall_timeout=30)
         self.file = self.open()
 
     def open(self) -> PartialFile:

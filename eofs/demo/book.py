@@ -72,7 +72,7 @@ class Book:
         """Return how many bytes of bodies were sent for one product, or for all."""
         return sum(request.sent for request in self._about(uid, kind))
 
-    def wait_until(self, condition: Callable[[], bool], seconds: float = 10) -> bool:
+    def wait_until(self, condition: Callable[[], bool], seconds: float = 60) -> bool:
         """Wait until `condition` holds, looking again whenever a request begins or ends; return whether it does."""
         with self._changed:
             return self._changed.wait_for(condition, seconds)

@@ -66,7 +66,8 @@ class Reply:
     Attributes:
         status: None stands for the provider's usual answer, with the other fields laid over it.
         body: None is no body, or the usual one.
-        length: what ``Content-Length`` says, where that is not the truth. The connection is closed after the body.
+        length: what ``Content-Length`` says, where that is not the truth; -1: there is none. The connection is closed
+            after the body.
         cut_after: the connection is closed after so many bytes of the body; -1: without any answer.
         stall_after: after so many bytes of the body nothing more comes until `release` is set, the client goes
             away or the provider stops; -1: not even the status line comes.

@@ -190,13 +190,14 @@ class Conversation(BaseHTTPRequestHandler):
             self.connection.sendall(piece)
             if rate is not None:
                 self._pause(begun + entry.sent / rate - time.monotonic())
-        if self.command != "HEAD" and (total < reply.size or (reply.length or 0) > total):
+        if self.command != "HEAD" and (total < reply.size or reply.length not in {None, total}):
             self.close_connection = True
 
     def _send_head(self, reply: Reply, status: int) -> None:
         self.send_response(status)
         length = reply.size if reply.length is None else reply.length
-        for name, value in {"Content-Length": str(length), **reply.headers}.items():
+        said = {"Content-Length": str(length)} if length >= 0 else {}
+        for name, value in {**said, **reply.headers}.items():
             self.send_header(name, value)
         self.end_headers()
 
