@@ -55,6 +55,10 @@ def test_the_built_in_files_are_read_once() -> None:
         ({"hosts": ["a.example"], "auth": {"hosts": ["c.example", "a.example"]}}, "hosts", ("a.example", "c.example")),
         ({"auth": {"hosts": "http://c.lan:80"}}, "insecure_hosts", ("c.lan:80",)),
         ({"hosts": ["http://c.lan"], "auth": {"hosts": ["c.lan"]}}, "insecure_hosts", ("c.lan",)),
+        ({"download": {"files": "odata-nodes"}}, "files", "odata-nodes"),
+        ({"download": {"files": " EUMETSAT-Entries "}}, "files", "eumetsat-entries"),
+        ({"download": {"files": "none"}}, "files", None),
+        ({"download": {"files": ""}}, "files", None),
         ({"auth": {"type": "basic"}}, "auth", "basic"),
         ({"auth": {"type": "Basic"}}, "auth", "basic"),
         ({"auth": {"type": "GenericAuth"}}, "auth", "basic"),
@@ -107,6 +111,11 @@ def test_what_each_key_means(settings: dict[str, Any], field: str, value: object
         ({"download": {"max_connections": 0}}, "peps.download.max_connections cannot be '0': expected a whole number"),
         ({"download": {"max_connections": True}}, "expected a whole number"),
         ({"download": {"extract": "maybe"}}, "peps.download.extract cannot be 'maybe': expected true or false"),
+        (
+            {"download": {"files": "nodes"}},
+            "peps.download.files cannot be 'nodes': expected one of odata-nodes, eumetsat",
+        ),
+        ({"download": {"files": ["odata-nodes"]}}, "peps.download.files: expected a single text"),
         ({"download": {"retries": "many"}}, "peps.download.retries cannot be 'many'"),
         ({"download": {"retries": -1}}, "peps.download.retries cannot be '-1'"),
         (

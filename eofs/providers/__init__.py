@@ -12,6 +12,7 @@ A file has the shape that a user may write for the same provider, with eodag's n
     download:
       base_uri, dl_url_params, ssl_verify, extract, order_enabled
       max_connections (or eodag's max_workers), retries, retry_delay, auth_error_code
+      files                                    a row of `eofs.listings.LISTINGS`, or none
 
 Other keys are let pass: eodag has many. The files say what, never if.
 """
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _NEVER_SHOWN = {"credentials", "dl_url_params"}
+FILES = ("odata-nodes", "eumetsat-entries")  # the rows of `eofs.listings.LISTINGS`, which stands on a higher floor
 
 
 def _hosts(value: object) -> tuple[tuple[str, bool], ...]:
@@ -74,6 +76,14 @@ def _order(value: object) -> str:
     return "get" if boolean(value) else "none"
 
 
+def _files(value: object) -> str | None:
+    """Read how files are listed; ``none`` undoes what a built-in file says."""
+    word = text(value).strip().lower()
+    if word not in {*FILES, "none"}:
+        raise Unexpected(f"one of {', '.join(FILES)}, or none")
+    return None if word == "none" else word
+
+
 @dataclass(frozen=True, slots=True)
 class _Key:
     """One key of a provider's settings: where it stands, how it is read, the field of `Provider` that it fills."""
@@ -101,6 +111,7 @@ _KEYS = (  # of two that fill one field, the later wins
     _Key("download.order_enabled", "order", _order),
     _Key("download.max_workers", "max_connections", _count),
     _Key("download.max_connections", "max_connections", _count),
+    _Key("download.files", "files", _files),
     _Key("download.retries", "retries", whole(0, 100)),
     _Key("download.retry_delay", "retry_delay", number("seconds, 0 or more", least=0)),
 )
