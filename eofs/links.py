@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from eofs.errors import NotSupported
 
@@ -11,13 +12,28 @@ if TYPE_CHECKING:
     from eofs.model import Product, Provider
 
 
-def download_url(product: Product, provider: Provider) -> str:
-    """Return the address of the product's bytes.
+# A file that calls itself a web page, or JSON; as a file of OData's Nodes too.
+_PAGE = re.compile(r"\.(?:x?html?|(?:geo)?json)(?:\)/\$value)?(?:[?#&]|$)", re.IGNORECASE)
+
+
+def download_urls(product: Product, provider: Provider) -> tuple[str, ...]:
+    """Return the addresses of the product's bytes, best first: what the first has, the others have as well.
 
     Raises:
-        NotSupported: the result names none, or one that is not http.
+        NotSupported: the result names none, or none that is http.
     """
-    location = product.location or ""
+    found, refused = [], None
+    for location in (product.location, *product.alternates):
+        try:
+            found.append(_address(location or "", product, provider))
+        except NotSupported as error:
+            refused = refused or error
+    if refused and not found:
+        raise refused
+    return tuple(found)
+
+
+def _address(location: str, product: Product, provider: Provider) -> str:
     if provider.base_uri:
         location = location.replace("%(base_uri)s", provider.base_uri.rstrip("/"))
     try:
@@ -33,6 +49,19 @@ def download_url(product: Product, provider: Provider) -> str:
         return location
     query = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if name not in added]
     return urlunsplit(parts._replace(query=urlencode([*query, *added.items()])))
+
+
+def last_part(url: str) -> str:
+    """Return the last part of an address' path as a name; empty where it has none."""
+    try:
+        return unquote(urlsplit(url).path).rpartition("/")[2]
+    except ValueError:
+        return ""
+
+
+def names_a_page(url: str) -> bool:
+    """Tell whether what is asked for calls itself a web page or JSON, so that such a reply is no message instead."""
+    return bool(_PAGE.search(unquote(url)))
 
 
 def plain(url: str | None) -> str | None:

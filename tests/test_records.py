@@ -80,7 +80,7 @@ def test_what_a_provider_said_of_its_storage_is_believed_for_a_day(
 
 
 @given(NAMES, NAMES, NAMES, NAMES)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_records_of_one_product_are_never_taken_for_those_of_another(
     kept: Records, provider: str, uid: str, provider2: str, uid2: str
 ) -> None:

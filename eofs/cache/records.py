@@ -66,6 +66,23 @@ class Records:
         """Note what the provider has said of the product's storage."""
         self._note("storage", product, storage.value, expire=STORAGE_MEMORY)
 
+    def source(self, product: Product) -> int:
+        """Return which of the addresses of a product its bytes came from last: the first, 0, unless noted."""
+        return int(self._get("source", product) or 0)
+
+    def note_source(self, product: Product, place: int) -> None:
+        """Note which of a product's addresses its bytes come from."""
+        self._note("source", product, str(place))
+
+    def files(self, product: Product) -> str | None:
+        """Return what has been noted of a product's loose files."""
+        text = self._get("files", product)
+        return str(text) if text else None
+
+    def note_files(self, product: Product, text: str) -> None:
+        """Note what has been learnt of a product's loose files."""
+        self._note("files", product, text)
+
     def quicklook(self, product: Product) -> bytes | None:
         """Return the product's quicklook, or None where it has not been fetched."""
         picture = self._get("quicklook", product)
