@@ -23,18 +23,16 @@ number of threads; `write` for one thread a job; `begin`, `finish` and `restart`
 
 from __future__ import annotations
 
-import json
 import logging
 import os
+import sys
 import threading
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from eofs import maps
-from eofs.extents import Extents
-from eofs.jobs import Job, Want, choose
-from eofs.maps import map_of, part_of, read_map
+from eofs.extents import Extents, Forgotten
+from eofs.jobs import Want, Work
+from eofs.maps import map_of, part_of, read_map, write_map
 from eofs.nodes import NOBODY
 
 if TYPE_CHECKING:
@@ -42,13 +40,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from eofs.errors import EofsError
+    from eofs.jobs import Job
+    from eofs.model import Checksum
     from eofs.nodes import Caller
 
 log = logging.getLogger(__name__)
 
 POLL = 0.1  # seconds between two looks at whether a waiting program was interrupted
 SYNC_EVERY = 64 << 20  # bytes between two fsyncs of a file under way: what a power cut may cost
-SAVE_EVERY = 1 << 20  # bytes between two writes of the map: what a kill may cost
+SAVE_EVERY = 256 << 10  # bytes between two writes of the map: what a kill may cost
 
 
 class PartialFile:
@@ -63,15 +63,18 @@ class PartialFile:
         self.whole = whole
         self.size: int | None = None
         self.validator: str | None = None
+        self.checksum: Checksum | None = None  # the first that the provider sent with this version
         self.ranged = False  # the provider serves byte ranges of it
+        self.forgotten = Forgotten()
         self._fd = fd
         self._extents = Extents()
         self._synced = Extents()
-        self._unsaved = self._unsynced = self._restarts = 0
+        self._unsaved = self._unsynced = 0
         self._failure: EofsError | None = None
-        self._wants: list[Want] = []
-        self._jobs: list[Job] = []
-        self._news = threading.Condition()
+        self._work = Work()
+        lock = threading.Lock()
+        self._news = threading.Condition(lock)  # for those who wait for bytes
+        self._to_do = threading.Condition(lock)  # for the one who hands out what is to be brought
         self._saving = threading.Lock()
         if whole:
             self.size = os.fstat(fd).st_size
@@ -102,7 +105,7 @@ class PartialFile:
     def wanted(self) -> bool:
         """Tell whether somebody waits for bytes that are not here."""
         with self._news:
-            return bool(self._wants)
+            return bool(self._work.wants)
 
     def wait(self, start: int, stop: int, caller: Caller, until: int = 0) -> None:
         """Return when the bytes from `start` up to `stop` are here; `until` is how far the reader is going to read.
@@ -114,26 +117,22 @@ class PartialFile:
         try:
             while True:
                 with self._news:
-                    self._note_reader(start, stop)
+                    if self._work.note_reader(self._extents, start, stop, until):
+                        self._to_do.notify()
                     if self._extents.covers(start, stop):
                         return
                     if self._failure:
                         raise self._failure
                     if want is None:
                         want = Want(start, stop, max(stop, until))
-                        self._wants.append(want)
-                        self._news.notify_all()
+                        self._work.wants.append(want)
+                        self._to_do.notify()
                     self._news.wait(POLL)
                 caller.check()
         finally:
             if want:
                 with self._news:
-                    self._wants.remove(want)
-
-    def _note_reader(self, start: int, stop: int) -> None:
-        for job in self._jobs:
-            if job.start <= start <= job.stop:
-                job.reader, job.touched = max(job.reader, stop), time.monotonic()
+                    self._work.wants.remove(want)
 
     def wait_size(self, caller: Caller) -> int:
         """Return the file's size in bytes, as soon as it is known."""
@@ -146,29 +145,31 @@ class PartialFile:
                 self._news.wait(POLL)
             caller.check()
 
-    def read(self, offset: int, size: int, caller: Caller = NOBODY, until: int = 0) -> bytes:
+    def read(self, offset: int, size: int, caller: Caller = NOBODY, until: int = 0, *, again: bool = True) -> bytes:
         """Return up to `size` bytes from `offset`, fewer only at the end of the file; waits until they are here.
 
-        `until` tells how far the reader is going to read after that.
+        `until` tells how far the reader is going to read after that. Bytes that turn out wrong meanwhile are waited for
+        `again`, or left for him to find out.
         """
         while not self.whole:
-            restarts = self._restarts
+            mark = self.forgotten.mark
             end = self.wait_size(caller)
             stop = min(offset + size, end)
             self.wait(offset, stop, caller, min(until, end))
             data = os.pread(self._fd, max(0, stop - offset), offset)
-            if restarts == self._restarts:  # else what was waited for may have been gone when it was read
+            if not (again and self.forgotten.since(mark, offset, stop)):  # else it may have been gone when it was read
                 return data
         return os.pread(self._fd, size, offset)
 
     # -- those that fill -----------------------------------------------------------------------------------------
 
-    def begin(self, size: int | None, validator: str | None) -> None:
+    def begin(self, size: int | None, validator: str | None, checksum: Checksum | None = None) -> None:
         """Say how large the file will be, where that is known, and by what the provider tells its versions apart."""
         if size is not None:
             os.ftruncate(self._fd, size)
         with self._news:
             self.size, self.validator, self._failure = size, validator, None
+            self.checksum = self.checksum or checksum
             self._news.notify_all()
 
     def write(self, offset: int, data: bytes) -> None:
@@ -197,17 +198,8 @@ class PartialFile:
                 self._synced = Extents(written)
                 self._unsynced = 0
             self._unsaved = 0
-            note = {
-                "boot": maps.boot_id(),
-                "size": self.size,
-                "validator": self.validator,
-                "ranged": self.ranged,
-                "written": written,
-                "synced": list(self._synced),
-            }
-            fresh = map_of(self.path).with_suffix(".map~")
-            fresh.write_text(json.dumps(note), encoding="utf-8")
-            fresh.replace(map_of(self.path))
+            note = {"size": self.size, "validator": self.validator, "checksum": self.checksum, "ranged": self.ranged}
+            write_map(self.path, {**note, "written": written, "synced": list(self._synced)})
 
     def next_job(self, *, fill: int, patience: float) -> Job | None:
         """Return the range to be brought next, to be given back with `end_job`.
@@ -217,27 +209,22 @@ class PartialFile:
             patience: seconds to wait for something to do.
         """
         with self._news:
-            found = choose(self._extents, self._wants, self._jobs, self.size, fill)
-            if not found:
-                self._news.wait(patience)
-                found = choose(self._extents, self._wants, self._jobs, self.size, fill)
-            if not found:
-                return None
-            start, stop, wanted = found
-            job = Job(start, stop, wanted, at=start, reader=start, touched=time.monotonic())
-            self._jobs.append(job)
+            job = self._work.next_job(self._extents, self.size, fill)
+            if not job:
+                self._to_do.wait(patience)
+                job = self._work.next_job(self._extents, self.size, fill)
             return job
 
     def end_job(self, job: Job) -> None:
         """Give a range back, brought or not."""
         with self._news:
-            self._jobs.remove(job)
-            self._news.notify_all()
+            self._work.jobs.remove(job)
+            self._to_do.notify()
 
     def jobs(self) -> list[Job]:
         """Return the ranges under way."""
         with self._news:
-            return list(self._jobs)
+            return list(self._work.jobs)
 
     def reserve(self) -> None:
         """Take the room on the disk that the whole file needs; raises OSError where there is none."""
@@ -266,18 +253,23 @@ class PartialFile:
         """Forget all that has arrived."""
         with self._news:
             self._extents, self._synced, self.size, self.validator = Extents(), Extents(), None, None
-            self.ranged = False
+            self.checksum, self.ranged = None, False
             self._unsaved = self._unsynced = 0
-            self._restarts += 1
+            self.forgotten.add(0, sys.maxsize)
         map_of(self.path).unlink(missing_ok=True)
         os.ftruncate(self._fd, 0)
 
-    def forget(self, start: int, stop: int) -> None:
-        """Forget the bytes from `start` up to `stop`, which turned out wrong: they are to be brought afresh."""
+    def forget(self, start: int, stop: int) -> bool:
+        """Forget bytes that turned out wrong; False where none come again: without ranges, or when all is verified."""
         with self._news:
+            if not self.ranged or self.size is None or self._extents.covers(0, self.size):
+                return False
             self._extents.remove(start, stop)
             self._synced.remove(start, stop)
+            self.forgotten.add(start, stop)
+            self._work.hopes.clear()  # who reads on does so from the wrong bytes
         self.save(sync=False)
+        return True
 
     def fail(self, failure: EofsError) -> None:
         """Tell all who wait, now or later, why their bytes do not come; the next `begin` takes it back."""
@@ -307,7 +299,8 @@ class PartialFile:
                 extents.add(start, min(stop, length))
         self._unsynced = self._extents.total - self._synced.total
         if self._extents.total:
-            self.size, self.validator, self.ranged = note["size"], note["validator"], note["ranged"]
+            self.size, self.validator, self.checksum = note["size"], note["validator"], note["checksum"]
+            self.ranged = note["ranged"]
         else:
             map_of(self.path).unlink(missing_ok=True)  # it must not speak of the bytes that will come
 

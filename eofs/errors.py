@@ -110,6 +110,10 @@ class Corrupt(EofsError):
     errno = errno.EIO
 
 
+class Changed(Corrupt):
+    """The provider holds another version than the one that was begun; opened again, that one is brought."""
+
+
 class NotSupported(EofsError):
     """An encrypted member, an unknown compression, a kind of product that eofs cannot serve."""
 

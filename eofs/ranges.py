@@ -16,10 +16,10 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from eofs import client, transfer
+from eofs import client, heads, transfer
 from eofs.blocks import POLL
 from eofs.client import PassingFault
-from eofs.errors import Corrupt, Unreachable
+from eofs.errors import Changed, Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,38 +32,51 @@ if TYPE_CHECKING:
     from eofs.jobs import Job
 
 TAIL = 128 << 10  # bytes of the end that are asked for first: there is the index of a zip
-FILL = 8 << 20  # bytes of one request that only fills
+HEAD = 16 << 10  # bytes of the front that are asked for first where that cannot be: there is the index of an image
+WORTH = 8 << 20  # bytes of a file for which a reply that brings all of it is broken off, to ask for ranges instead
+FILL = 16 << 20  # bytes of one request, where all of the file is wanted
 AHEAD = 8 << 20  # bytes that may come beyond what has been read, where nothing else is wanted
 IDLE = 2.0  # seconds after which a reader that has not read on has gone elsewhere
 GROWTH = 16 << 20  # bytes between two looks at the budget while a file grows here and there
 
 
-def ask(file: PartialFile, cache: Cache, sender: Client, url: str) -> requests.Response | None:
-    """Ask for the end of a file of which nothing is known yet.
+def ask(file: PartialFile, cache: Cache, sender: Client, url: str, *, bare: bool = False) -> requests.Response | None:
+    """Ask for the end of a file of which nothing is known yet; for the front of one that is `bare`, and no archive.
 
     Returns:
-        None, where the provider serves ranges: the file's size is known now, and its end is here. Otherwise the reply
-        that carries the whole file, to be received and closed.
+        None, where the provider serves ranges: the file's size is known now, and that part of it is here, unless the
+        provider serves every range but that of the last so many bytes (Azure). Otherwise the reply that carries the
+        whole file, to be received and closed.
 
     Raises:
         Staging, PassingFault, EofsError: as `Client.get`.
     """
-    response = sender.get(url, last=TAIL)
-    head = client.reply(response)
-    if response.status_code != 206 or head.size is None:
-        return response
-    with contextlib.closing(response), cache.writing():
-        with cache.room(file.path, head.size - head.start):
-            file.begin(head.size, head.validator)
+    with contextlib.ExitStack() as at_the_end:
+        response = sender.get(url, stop=HEAD) if bare else sender.get(url, last=TAIL)
+        at_the_end.enter_context(contextlib.closing(response))
+        head = client.reply(response)
+        partial = response.status_code == 206
+        large = head.size is not None and head.size > WORTH
+        if head.size is None or not (partial or (large and response.headers.get("Accept-Ranges") == "bytes")):
+            at_the_end.pop_all()
+            return response
+        with cache.writing(), cache.room(file.path, TAIL):
+            file.begin(head.size, head.validator, head.checksum)
         file.ranged = True
-        offset = head.start
-        for chunk in sender.body(response):
-            file.write(offset, chunk)
-            offset += len(chunk)
-        if offset < head.size:
-            raise PassingFault(Unreachable(f"{sender.provider.name} broke off; try again"))
+        if partial:
+            _take(file, cache, sender, response, head.start, min(head.size, HEAD) if bare else head.size)
     file.save(sync=False)
     return None
+
+
+def _take(file: PartialFile, cache: Cache, sender: Client, response: requests.Response, offset: int, stop: int) -> None:
+    """Take a reply's bytes, those from `offset` up to `stop`, into their place; there are few."""
+    with cache.writing():
+        for chunk in sender.body(response):
+            file.write(offset, chunk[: max(0, stop - offset)])
+            offset += len(chunk)
+    if offset < stop:
+        raise PassingFault(Unreachable(f"{sender.provider.name} broke off; try again"))
 
 
 class Ranges:
@@ -101,17 +114,28 @@ class Ranges:
                 if self._fault:
                     raise self._fault
                 self._be_eager(wanted=eager())
-                filling = self._eager and len(self._file.jobs()) < max(1, self._sender.slots.number - 1)
-                job = self._file.next_job(fill=FILL if filling and not self._sender.slots.pressed else 0, patience=POLL)
-                if job:
+                slots = self._sender.slots
+                filling = self._eager and len(self._file.jobs()) < max(1, slots.number - 1) and not slots.pressed
+                job = self._file.next_job(fill=FILL if filling else 0, patience=POLL)
+                if job and self._fault:  # what has just failed is not asked for again
+                    self._file.end_job(job)
+                elif job:
                     threading.Thread(target=self._do, args=(job, check), name="range", daemon=True).start()
-                elif not self._file.jobs() and not self._file.wanted and may_end():
+                elif not (self._eager or self._file.jobs() or self._file.wanted or self._file.complete) and may_end():
                     return False
+        except Changed:
+            self._stop()
+            self._file.restart()  # not before: what other jobs still write is of what it was
+            raise
         finally:
-            self.hang_up()
-            while self._file.jobs():
-                time.sleep(0.01)
+            self._stop()
         return True
+
+    def _stop(self) -> None:
+        """End all that is under way; returns when it has ended."""
+        self.hang_up()
+        while self._file.jobs():
+            time.sleep(0.01)
 
     def hang_up(self) -> None:
         """End all that is under way, at once."""
@@ -152,7 +176,7 @@ class Ranges:
 
     def _do(self, job: Job, check: Callable[[], None]) -> None:
         try:
-            with self._sender.connection(check, urgent=job.wanted):
+            with self._sender.connection(check, lambda: job.urgent):
                 self._bring(job, check)
         except BaseException as fault:  # noqa: BLE001 - raised again by `run`
             with self._lock:
@@ -165,6 +189,7 @@ class Ranges:
         self._take_room(job)
         with self._ask(job) as response:
             self._must_be_the_range(response, job)
+            job.begun = time.monotonic()
             for chunk in self._sender.body(response):
                 check()
                 with self._cache.writing():
@@ -180,9 +205,8 @@ class Ranges:
         """Never splice: what comes has to be the range that was asked for, of the same version of the file."""
         head, file = client.reply(response), self._file
         name = self._sender.provider.name
-        if head.size not in {None, file.size} or transfer.differ(head.validator, file.validator):
-            file.restart()
-            raise Corrupt(f"the product changed at {name} while it was read; open it again")
+        if head.size not in {None, file.size} or heads.differ(head.validator, file.validator):
+            raise Changed(f"the product changed at {name} while it was read; open it again")
         if response.status_code != 206:  # ranges are no longer served: then all of it, from the front
             file.ranged = False
             raise PassingFault(Unreachable(f"{name} sent the whole file instead of a part; it is brought as a whole"))
@@ -192,7 +216,7 @@ class Ranges:
     def _keeps_pace(self, job: Job, check: Callable[[], None]) -> bool:
         """Wait where others are to go first, or the reader is far behind; tell whether to go on at all."""
         while not self._over.is_set():
-            if not job.wanted and self._sender.slots.pressed:
+            if not job.urgent and self._sender.slots.pressed:
                 if self._sender.slots.starved:
                     return False
             elif self._eager or job.at <= job.reader + AHEAD:

@@ -122,7 +122,7 @@ class Canned:
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
-        self._thread.join(5)
+        self._thread.join(30)
 
     def _serve(self) -> None:
         while True:
@@ -134,7 +134,7 @@ class Canned:
                 self._answer(connection)
 
     def _answer(self, plain: socket.socket) -> None:
-        plain.settimeout(5)
+        plain.settimeout(30)
         connection = self._secure.wrap_socket(plain, server_side=True) if self._secure else plain
         head = b""
         while b"\r\n\r\n" not in head:
@@ -142,7 +142,7 @@ class Canned:
                 return
             head += piece
         self.asked.append(head.decode("latin-1"))
-        self.free.wait(10)
+        self.free.wait(60)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if answer is None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -175,7 +175,7 @@ class Room:
 
     def start(self, *, speaks: Provider = DEMO, clock: Any = None, limit: int = 1 << 30, **options: Any) -> Engine:
         """Open an engine; those that are open stay so."""
-        chosen = Options(cache_dir=self.directory, **{"wait": 0.002, "timeout": 0.5, "stall_timeout": 5.0, **options})
+        chosen = Options(cache_dir=self.directory, **{"wait": 0.002, "timeout": 0.5, "stall_timeout": 30.0, **options})
         self.cache = Cache(self.directory, limit)
 
         def client_for(_: str) -> Client:
@@ -202,7 +202,7 @@ def stories() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith(("story ", "inflate"))]
 
 
-def until(condition: Callable[[], object], seconds: float = 10) -> None:
+def until(condition: Callable[[], object], seconds: float = 60) -> None:
     """Wait until `condition` holds; fail when it does not within so many seconds."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -229,11 +229,11 @@ def together(times: int, ask: Callable[[], Any]) -> list[Any]:
     barrier = threading.Barrier(times)
 
     def run() -> Any:
-        barrier.wait(10)
+        barrier.wait(60)
         return ask()
 
     futures = [aside(run) for _ in range(times)]
-    return [future.exception(30) or future.result() for future in futures]
+    return [future.exception(60) or future.result() for future in futures]
 
 
 def pieces(reader: Reader, step: int = 1 << 18) -> Iterator[bytes]:

@@ -1,24 +1,27 @@
-"""Only the bytes that are read: what `fetch=lazy` asks a provider for, whatever the provider's manners."""
+"""Where a provider serves byte ranges: what is read comes first, and under `fetch=whole` the rest behind it."""
 
 from __future__ import annotations
 
 import random
+import threading
 import zipfile
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from conftest import Mount
-from engine_room import DEMO, Room, content, md5sums, member, until
+from engine_room import DEMO, Room, content, md5sums, member, stories, together, unsure, until
 
+from eofs import jobs, ranges
 from eofs.blocks import PartialFile
 from eofs.demo import DemoProvider, Reply, Request, ten_products
 from eofs.errors import Corrupt
+from eofs.fetch.window import SMALLEST
 from eofs.nodes import NOBODY
 from eofs.status import Activity, Local, StorageStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from eofs.fetch import Engine
@@ -31,12 +34,30 @@ TAPE = [feature for feature in ten_products() if feature["properties"]["storageS
 
 
 class Meddling(DemoProvider):
-    """A provider that does to each request what `meddle` says, as often as it is asked."""
+    """A provider that does to each request what `meddle` says, as often as it is asked, where `stall_at` says so.
+
+    With `knows_the_end` off it sends the whole file to who asks for the last bytes.
+    """
 
     meddle: Reply | None = None
+    stall_at: Callable[[int], bool] = staticmethod(lambda _: True)
+    knows_the_end = True
 
     def answer(self, request: Request) -> Reply | None:
-        return self.meddle if request.kind == "download" else None
+        begin = (request.range or "").removeprefix("bytes=").partition("-")[0]
+        if request.kind == "download" and self.stall_at(int(begin or -1)):
+            return self.meddle
+        return None
+
+    def usual(self, request: Request) -> Reply:
+        if not self.knows_the_end and (request.range or "").startswith("bytes=-"):
+            request = replace(request, headers={**request.headers, "range": ""})
+        return super().usual(request)
+
+
+@pytest.fixture(autouse=True)
+def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eofs.slots.QUIET", 0.0)
 
 
 @pytest.fixture
@@ -52,12 +73,31 @@ def room(provider: Meddling, tmp_path: Path) -> Iterator[Room]:
     opened.close()
 
 
-def start(room: Room) -> tuple[Engine, Product]:
-    return room.start(fetch="lazy", speaks=replace(DEMO, retry_delay=0.001)), room.products[UID]
+@pytest.fixture
+def came(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many bytes each write has brought into the cache.
+
+    Not what the provider has sent: of a connection that is given up, the system throws away what nobody has read yet.
+    """
+    sizes, write = [], PartialFile.write
+
+    def counted(file: PartialFile, offset: int, data: bytes) -> None:
+        sizes.append(len(data))
+        write(file, offset, data)
+
+    monkeypatch.setattr(PartialFile, "write", counted)
+    return sizes
+
+
+def start(room: Room, fetch: str = "lazy", **options: Any) -> tuple[Engine, Product]:
+    return room.start(fetch=fetch, speaks=replace(DEMO, retry_delay=0.001), **options), room.products[UID]
 
 
 def asked(room: Room) -> list[str | None]:
-    return [request.headers.get("range") for request in room.provider.requests if request.kind == "download"]
+    """What has been asked for, as it began; a provider writes down what has ended."""
+    room.provider.wait_until(lambda: not room.provider.under_way)
+    found = [request for request in room.provider.requests if request.kind == "download"]
+    return [request.range for request in sorted(found, key=lambda request: request.time)]
 
 
 def truth_of(provider: DemoProvider) -> dict[str, bytes]:
@@ -69,8 +109,33 @@ def truth(room: Room) -> dict[str, bytes]:
     return truth_of(room.provider)
 
 
-def test_a_list_of_files_costs_one_small_request(room: Room) -> None:
-    engine, product = start(room)
+def sent(room: Room) -> int:
+    """How many bytes the provider has sent, by requests that have ended."""
+    asked(room)
+    return room.provider.bytes_sent(UID)
+
+
+def size_of(room: Room) -> int:
+    return room.provider.archive(UID).stat().st_size
+
+
+def put(path: Path, data: bytes) -> None:
+    """Replace a file, of which others may be reading."""
+    fresh = path.with_suffix(".new")
+    fresh.write_bytes(data)
+    fresh.replace(path)
+
+
+def is_complete(room: Room, engine: Engine, product: Product) -> bool:
+    return room.status(engine, product).local is Local.COMPLETE
+
+
+both = pytest.mark.parametrize("fetch", ["lazy", "whole"])
+
+
+@both
+def test_a_list_of_files_costs_one_small_request(room: Room, fetch: str) -> None:
+    engine, product = start(room, fetch)
     assert {found.path for found in engine.listing(product, NOBODY).members} == set(truth(room))
     assert asked(room) == ["bytes=-131072"]
     assert room.provider.bytes_sent(UID) == 131072
@@ -79,23 +144,23 @@ def test_a_list_of_files_costs_one_small_request(room: Room) -> None:
 def test_a_small_file_costs_one_request_more_and_its_own_bytes(room: Room) -> None:
     engine, product = start(room)
     packed = member(engine, product, "MTD_MSIL1C.xml").packed
-    before = room.provider.bytes_sent(UID)
+    before = sent(room)
     assert content(engine, product, "MTD_MSIL1C.xml") == next(
         data for name, data in truth(room).items() if name.endswith("MTD_MSIL1C.xml")
     )
     assert len(asked(room)) == 2
-    assert room.provider.bytes_sent(UID) - before < packed + 2048
+    assert sent(room) - before < packed + 2048
 
 
 def test_three_bands_cost_themselves_and_at_most_two_percent(room: Room) -> None:
     engine, product = start(room)
     engine.listing(product, NOBODY)
-    before, size, expected = room.provider.bytes_sent(UID), 0, truth(room)
+    before, size, expected = sent(room), 0, truth(room)
     for band in ("_B02.jp2", "_B8A.jp2", "_TCI.jp2"):
         found = member(engine, product, band)
         assert content(engine, product, band) == expected[found.path]
         size += found.packed
-    assert room.provider.bytes_sent(UID) - before <= 1.02 * size
+    assert sent(room) - before <= 1.02 * size
 
 
 def test_what_has_been_read_is_not_asked_for_again(room: Room) -> None:
@@ -108,11 +173,14 @@ def test_what_has_been_read_is_not_asked_for_again(room: Room) -> None:
     assert len(asked(room)) == before
 
 
-def test_a_product_that_is_read_whole_is_whole_and_every_byte_has_come_once(room: Room) -> None:
-    engine, product = start(room)
+@both
+def test_a_product_that_is_read_whole_is_whole_and_every_byte_has_come_once(
+    room: Room, came: list[int], fetch: str
+) -> None:
+    engine, product = start(room, fetch)
     assert md5sums(engine, product) == room.provider.md5sums(UID)
-    until(lambda: room.status(engine, product).local is Local.COMPLETE)
-    assert room.provider.bytes_sent(UID) == room.provider.archive(UID).stat().st_size
+    until(lambda: is_complete(room, engine, product))
+    assert sum(came) == size_of(room)
 
 
 def test_reads_here_and_there_are_right_and_small(room: Room) -> None:
@@ -120,45 +188,145 @@ def test_reads_here_and_there_are_right_and_small(room: Room) -> None:
     found = member(engine, product, "_B04.jp2")
     expected, chance = truth(room)[found.path], random.Random(4)
     reader = engine.open(product, found, NOBODY)
-    before = room.provider.bytes_sent(UID)
+    before = sent(room)
     for _ in range(20):
         offset, size = chance.randrange(found.size), chance.randrange(1, 4096)
         assert reader.read(offset, size, NOBODY) == expected[offset : offset + size]
     reader.close()
-    assert room.provider.bytes_sent(UID) - before < 20 * 4096
+    assert sent(room) - before < 20 * SMALLEST
 
 
-def test_while_nothing_is_read_nothing_is_brought_and_the_status_says_so(room: Room) -> None:
-    engine, product = start(room)
-    content(engine, product, "manifest.safe")
+@both
+def test_while_nothing_is_read_nothing_is_brought_and_the_status_says_so(room: Room, fetch: str) -> None:
+    engine, product = start(room, fetch)
+    found = member(engine, product, "_B04.jp2")
+    reader = engine.open(product, found, NOBODY)  # its header is read, and nothing else
+    reader.close()
     until(lambda: room.status(engine, product).activity is Activity.IDLE)
     status = room.status(engine, product)
     assert (status.local, status.storageStatus) == (Local.PARTIAL, StorageStatus.ONLINE)
-    assert status.downloaded == room.provider.bytes_sent(UID)
+    assert status.downloaded == sent(room)
+    assert len(asked(room)) == 2
 
 
+def test_the_first_read_brings_the_rest_of_the_product_behind_it(room: Room, came: list[int]) -> None:
+    engine, product = start(room, "whole")
+    reader = engine.open(product, member(engine, product, "_B04.jp2"), NOBODY)
+    assert reader.read(0, 1, NOBODY)
+    reader.close()  # nobody reads any more, and it goes on
+    until(lambda: is_complete(room, engine, product))
+    assert sum(came) == size_of(room)
+    until(lambda: room.status(engine, product).message == "complete")
+    room.provider.stop()
+    assert md5sums(engine, product) == room.provider.md5sums(UID)
+
+
+def test_what_is_read_comes_before_what_only_fills(room: Room, provider: Meddling) -> None:
+    hold = threading.Event()
+    provider.stall_at = lambda start: start == 0  # what fills begins at the front
+    provider.meddle = Reply(stall_after=1000, release=hold)
+    engine, product = start(room, "whole")
+    last = max(engine.listing(product, NOBODY).members, key=lambda found: found.offset)
+    first = engine.open(product, last, NOBODY)
+    first.read(0, 1, NOBODY)
+    assert provider.wait_until(lambda: provider.under_way > 0)
+    expected = truth(room)
+    assert content(engine, product, last.path) == expected[last.path]
+    assert content(engine, product, "_B12.jp2") == next(d for n, d in expected.items() if n.endswith("_B12.jp2"))
+    assert not is_complete(room, engine, product)
+    first.close()
+    hold.set()
+    until(lambda: is_complete(room, engine, product))
+
+
+def test_several_connections_fill_and_one_is_left_for_who_reads(
+    room: Room, provider: Meddling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranges, "FILL", 1 << 20)
+    monkeypatch.setattr(jobs, "NEAR", (1, 1))
+    hold = threading.Event()
+    engine, product = start(room, "whole", connections=4)
+    reader = engine.open(product, member(engine, product, "_B04.jp2"), NOBODY)
+    assert reader.read(0, 1, NOBODY)
+    provider.meddle = Reply(stall_after=1000, release=hold)
+    until(lambda: provider.under_way == 3)
+    provider.meddle = None
+    assert content(engine, product, "_TCI.jp2")
+    hold.set()
+    reader.close()
+    until(lambda: is_complete(room, engine, product))
+    assert provider.peak == 4
+
+
+@pytest.mark.parametrize("connections", [1, 2, 4])
+def test_many_readers_never_use_more_connections_than_allowed(
+    room: Room, provider: Meddling, came: list[int], monkeypatch: pytest.MonkeyPatch, connections: int
+) -> None:
+    monkeypatch.setattr(ranges, "FILL", 1 << 20)
+    engine, product = start(room, "whole", connections=connections)
+    right = provider.md5sums(UID)
+    assert together(8, lambda: md5sums(engine, product)) == [right] * 8
+    until(lambda: is_complete(room, engine, product))
+    assert provider.peak <= connections
+    assert sum(came) == size_of(room)
+
+
+@both
+def test_a_product_that_was_left_half_way_goes_on_without_asking_twice(room: Room, came: list[int], fetch: str) -> None:
+    engine, product = start(room, fetch)
+    content(engine, product, "_B02.jp2")
+    room.close()
+    engine, product = start(room, fetch)
+    assert md5sums(engine, product) == room.provider.md5sums(UID)
+    until(lambda: is_complete(room, engine, product))
+    assert sum(came) == size_of(room)
+
+
+@both
 @pytest.mark.parametrize(
     "meddle",
     [Reply(cut_after=100_000), Reply(cut_after=1_000_000)],
     ids=["cut after 100 kB", "cut after 1 MB"],
 )
 def test_connections_that_break_all_the_time_cost_no_byte_twice(
-    room: Room, provider: Meddling, monkeypatch: pytest.MonkeyPatch, meddle: Reply
+    room: Room, provider: Meddling, came: list[int], meddle: Reply, fetch: str
 ) -> None:
-    came, write = [], PartialFile.write
-
-    def counted(file: PartialFile, offset: int, data: bytes) -> None:
-        came.append(len(data))
-        write(file, offset, data)
-
-    # Not what the provider has sent: of a connection that breaks, the system throws away what nobody has read yet.
-    monkeypatch.setattr(PartialFile, "write", counted)
     provider.meddle = meddle
+    engine, product = start(room, fetch)
+    found = member(engine, product, "_B02.jp2")
+    assert content(engine, product, "_B02.jp2") == truth(room)[found.path]
+    if fetch == "lazy":
+        assert sum(came) == room.status(engine, product).downloaded
+        assert sum(came) <= found.packed + 131072 + 2048
+    else:
+        until(lambda: is_complete(room, engine, product), 60)
+        assert sum(came) == size_of(room)
+
+
+def test_a_provider_that_serves_no_range_at_the_end_serves_the_others(
+    room: Room, provider: Meddling, came: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranges, "WORTH", 1 << 20)
+    provider.knows_the_end = False
     engine, product = start(room)
     found = member(engine, product, "_B02.jp2")
     assert content(engine, product, "_B02.jp2") == truth(room)[found.path]
-    assert sum(came) == room.status(engine, product).downloaded
+    assert provider.count(UID, status=206) >= 2
     assert sum(came) <= found.packed + 131072 + 2048
+
+
+def test_a_product_that_has_changed_is_said_to_have_and_comes_afresh_when_opened_again(
+    room: Room, provider: Meddling
+) -> None:
+    engine, product = start(room)
+    engine.listing(product, NOBODY)
+    changed = Reply(headers={"ETag": '"another"'})
+    provider.meddle = changed
+    with pytest.raises(Corrupt, match="changed"):
+        content(engine, product, "_B02.jp2")
+    until(lambda: not stories())
+    assert content(engine, product, "_B02.jp2")
+    provider.meddle = None
 
 
 def test_a_provider_without_ranges_sends_the_whole_and_every_byte_is_right(room: Room, provider: Meddling) -> None:
@@ -202,6 +370,17 @@ def test_a_member_whose_crc_is_wrong_is_fetched_afresh_once_and_then_corrupt(roo
     assert content(engine, product, "_B09.jp2") == truth(room)[found.path]
 
 
+@both
+def test_an_archive_whose_index_is_broken_is_brought_as_a_whole_and_read_without_it(
+    room: Room, provider: Meddling, fetch: str
+) -> None:
+    archive, right = provider.archive(UID), provider.md5sums(UID)
+    archive.write_bytes(archive.read_bytes()[:-1])
+    engine, product = start(room, fetch)
+    assert md5sums(engine, unsure(product)) == right
+    assert is_complete(room, engine, product)
+
+
 @pytest.mark.mount
 def test_a_lazy_mount_serves_every_file_and_only_what_is_read(tmp_path: Path, provider: Meddling) -> None:
     result = provider.write_result(tmp_path / "result.geojson")
@@ -213,3 +392,22 @@ def test_a_lazy_mount_serves_every_file_and_only_what_is_read(tmp_path: Path, pr
         for path in names:
             assert path.read_bytes() == truth_of(provider)[str(path.relative_to(root.parent))]
     assert provider.bytes_sent(UID) == provider.archive(UID).stat().st_size
+
+
+@pytest.mark.mount
+def test_bytes_that_turned_out_wrong_are_not_served_again_from_the_kernels_memory(
+    tmp_path: Path, provider: Meddling
+) -> None:
+    result, archive = provider.write_result(tmp_path / "result.geojson"), provider.archive(UID)
+    good = archive.read_bytes()
+    name, right = next((name, data) for name, data in truth_of(provider).items() if name.endswith("_B04.jp2"))
+    with zipfile.ZipFile(archive) as file:
+        at = file.getinfo(name).header_offset + 2000
+    with Mount(tmp_path / "home", result, fetch="lazy") as mounted:
+        [root] = mounted.root.glob("*/data/*.SAFE")
+        path = root.parent / name
+        put(archive, good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
+        with pytest.raises(OSError, match="Input/output error"):
+            path.read_bytes()
+        put(archive, good)
+        assert path.read_bytes() == right

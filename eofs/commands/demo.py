@@ -65,5 +65,6 @@ The demo provider serves ten products at {{url}}, five of them from tape.
 They are mounted until Ctrl-C, which removes all of it. Look at them from another terminal or a file manager:
   cd {{place}}
   cat */status
-  ls */data/*20201119*/             one from tape: waits {STAGING:.0f} seconds for its order, then downloads it\
+  ls */data/*20201119*/                     one from tape: waits {STAGING:.0f} seconds for its order, then lists it
+  md5sum */data/*20201119*/manifest.safe    the first read brings all the rest behind it\
 """

@@ -10,24 +10,25 @@ import fnmatch
 import functools
 import logging
 import threading
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import cachetools
 
-from eofs import archive, bare
+from eofs import archive, bare, transfer
 from eofs.blocks import View
-from eofs.errors import AccessRefused, Cancelled, Corrupt, EofsError, NotReady
+from eofs.errors import AccessRefused, Changed, Corrupt, EofsError
+from eofs.fetch import standing
 from eofs.fetch.clock import Clock, WallClock
 from eofs.fetch.failures import Failures
+from eofs.fetch.loose import Loose
 from eofs.fetch.members import Members
 from eofs.fetch.message import message, order_line
 from eofs.fetch.quicklooks import Quicklooks, file_name
 from eofs.fetch.stories import Running, Stories
-from eofs.fetch.story import Surroundings, begin_stage
+from eofs.fetch.story import Surroundings
 from eofs.fetch.window import Following
 from eofs.links import plain
-from eofs.status import Activity, Local, Status
+from eofs.status import Local, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +46,10 @@ log = logging.getLogger(__name__)
 LISTINGS = 512  # products whose list of files is kept in memory
 
 
+class _Unreadable(Exception):
+    """The list of files could not be read from the part of an archive that was here."""
+
+
 class Engine:
     """Brings products into the cache and reads them from there; any number of threads may call it."""
 
@@ -60,6 +65,7 @@ class Engine:
         self._quicklooks = Quicklooks(cache, lambda product: self._client(product.provider))
         self._clients: dict[str, Client] = {}
         self._stories = Stories(cache, self._clock, self._surroundings, self._forget_listing)
+        self._loose = Loose(cache, self._clock, self._stories, self._surroundings, self._source, self._refuse_crawlers)
         self._without_quicklook = Failures(self._clock)
         self._listings: cachetools.LRUCache[tuple[str, str], Listing] = cachetools.LRUCache(LISTINGS)
         self._lock = threading.Lock()
@@ -67,6 +73,7 @@ class Engine:
     def close(self) -> None:
         """Stop all that is under way; what has arrived and what has been ordered is kept."""
         self._quicklooks.close()
+        self._loose.close()
         self._stories.close()
         for client in list(self._clients.values()):
             client.close()
@@ -75,63 +82,55 @@ class Engine:
 
     def status(self, product: Product, product_root: str) -> Status:
         """Return where the product stands; `product_root` is the path of its files in the mount. Never waits."""
-        local, arrived, size = self._cache.local(self._cache.archive(product))
-        story, failure = self._stories.of(product)
-        if local is Local.COMPLETE:
-            failure = None
-        stage = story.stage if story else begin_stage(product, self._cache)
-        if failure and not story and not isinstance(failure, NotReady | Cancelled):
-            stage = replace(stage, activity=Activity.FAILED)
-        elif story and story.is_idle:
-            stage = replace(stage, activity=Activity.IDLE)
-        deadline = story.deadline if story else None
+        found = self._loose.standing(product) if self._loose.serves(product) else None
+        found = found or standing.of_one(product, self._cache, self._stories)
         remote = plain(product.location)
         return Status(
-            storageStatus=stage.storage,
-            local=local,
-            activity=stage.activity,
-            message=message(stage, local, deadline, self._clock.now()),
-            downloaded=arrived,
-            size=size if size is not None else product.size,
+            storageStatus=found.stage.storage,
+            local=found.local,
+            activity=found.stage.activity,
+            message=message(found.stage, found.local, found.deadline, self._clock.now()),
+            downloaded=found.arrived,
+            size=found.size,
             provider=product.provider,
             id=product.id,
             title=product.title,
-            location=f"file://{product_root}" if local is Local.COMPLETE else remote,
+            location=f"file://{product_root}" if found.local is Local.COMPLETE else remote,
             remote_location=remote,
-            order=order_line(stage.order),
-            error=str(failure) if failure else None,
+            order=order_line(found.stage.order),
+            error=str(found.failure) if found.failure else None,
         )
 
     def listing(self, product: Product, caller: Caller) -> Listing:
         """Return what the product holds, bringing it first where it is not here; waits."""
+        if self._loose.serves(product) and (files := self._loose.listing(product, caller)):
+            return files
         with self._lock:
             listing = self._listings.get(product.key)
         if listing:
             return listing
-        file, running = self._content(product, caller)
         try:
-            listing = self._list(product, file, caller)
-        except Corrupt as error:
-            raise self._members.damaged(product, file, error) from error
-        finally:
-            self._cache.release(file)
-            self._stories.leave(running)
+            listing = self._read_listing(product, caller)
+        except _Unreadable:  # now all of it is here, which has shown whether it came damaged, or is so at the provider
+            listing = self._read_listing(product, caller)
         with self._lock:
             self._listings[product.key] = listing
         return listing
 
     def open(self, product: Product, member: Member, caller: Caller) -> Reader:
         """Open one file of the product, bringing the product first where it is not here; waits."""
+        if self._loose.serves(product):
+            return self._loose.open(product, member, caller)
         format_name = self.listing(product, caller).format
         file, running = self._content(product, caller)
-        if running and self._options.fetch == "whole":
-            running.story.eager = True
         try:
             reader = self._members.open(product, file, format_name, member, caller)
         except BaseException:
             self._stories.leave(running)
             raise
-        return Following(reader, functools.partial(self._stories.leave, running)) if running else reader
+        if not running:
+            return reader
+        return Following(reader, running.story.read_on, functools.partial(self._stories.leave, running))
 
     def quicklook(self, product: Product, caller: Caller) -> bytes:
         """Return the product's quicklook, fetched once; waits for that one request."""
@@ -155,6 +154,27 @@ class Engine:
 
     # -- bringing ----------------------------------------------------------------------------------------------------
 
+    def _read_listing(self, product: Product, caller: Caller) -> Listing:
+        """Read what the product holds.
+
+        Raises:
+            _Unreadable: that could not be read from the part of it that was here; now all of it is.
+        """
+        file, running = self._content(product, caller)
+        try:
+            return self._list(product, file, caller)
+        except Changed:
+            raise
+        except Corrupt as error:
+            if not running:
+                raise self._members.damaged(product, file, error) from error
+            log.info("%s: %s; all of it is brought", product.title, error)
+            self._stories.finish(running, caller)
+            raise _Unreadable from error
+        finally:
+            self._cache.release(file)
+            self._stories.leave(running)
+
     def _list(self, product: Product, file: PartialFile, caller: Caller) -> Listing:
         view = View(file, caller)
         if not self._extracts(product):
@@ -162,7 +182,14 @@ class Engine:
         # A stream brings its end last; a file that its first bytes show to be no archive is not kept waiting for it.
         if not file.whole and not file.ranged and bare.is_bare(view.read(0, bare.HEAD)):
             return self._as_it_is(product, view)
-        listing = archive.list_members(view, product.title)
+        try:
+            listing = archive.list_members(view, product.title)
+        except Corrupt:
+            if not file.whole:
+                raise
+            transfer.verify(file, product, mend=True)  # so it is at the provider, and did not go bad here
+            listing = archive.list_members(view, product.title, mend=True)
+            log.warning("the archive of %s is damaged at %s; what is whole is shown", product.title, product.provider)
         return self._as_it_is(product, view) if listing.format == "file" else listing
 
     @staticmethod

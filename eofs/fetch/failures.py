@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import cachetools
 
-from eofs.errors import Cancelled, EofsError, Interrupted, NotReady
+from eofs.errors import Cancelled, Changed, EofsError, Interrupted, NotReady
 
 if TYPE_CHECKING:
     from eofs.fetch.clock import Clock
@@ -37,8 +37,8 @@ class Failures:
 
     def note(self, product: Product, error: EofsError) -> None:
         """Remember a failure."""
-        # A product that was not ready may be at any moment; any other failure is not asked for again at once.
-        passing = isinstance(error, NotReady | Cancelled | Interrupted)
+        # What was not ready may be at any moment, what has changed is there; other failures are not met again at once.
+        passing = isinstance(error, NotReady | Cancelled | Changed | Interrupted)
         self._last[product.key] = _Failure(error, self._clock.now() + (0 if passing else FAILURE_MEMORY))
 
     def forget(self, product: Product) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ import cachetools
 
 from eofs import archive, transfer
 from eofs.blocks import POLL, PartialFile, View
-from eofs.errors import Corrupt, EofsError
+from eofs.errors import Changed, Corrupt, EofsError
 from eofs.fetch.window import Window
 from eofs.model import Member
 from eofs.nodes import Caller, Held
@@ -36,12 +37,18 @@ log = logging.getLogger(__name__)
 SMALL = 1 << 20  # bytes; members up to this size are unpacked in memory
 FIRST = 128 << 10  # bytes of a member that come with its header: as much as the kernel reads first
 HEADER = 1 << 10  # bytes before a member's data that its header and name take, at most, practically
+ALL = (0, sys.maxsize)  # where all of an archive reaches
 MEMORY = 32 << 20  # bytes of small members kept in memory
 
 
 def _view(file: PartialFile, caller: Caller, member: Member) -> View:
     """Return a view that brings the beginning of a member together with its header, by one request."""
     return View(file, caller, member.offset + HEADER + min(member.packed, FIRST))
+
+
+def _reach(member: Member) -> tuple[int, int]:
+    """Return from where to where a member with its header reaches in the archive, at most."""
+    return member.offset, member.offset + HEADER + member.packed
 
 
 class Members:
@@ -63,17 +70,31 @@ class Members:
         """
         try:
             archive.check_readable(member)
-            if member.method == "stored":
-                start = archive.data_offset(_view(file, caller, member), format_name, member)
-                return Window(self._cache.hold(file), start, member.size, self._cache.release, member.path, member.crc)
-            if member.size <= SMALL:
-                return Held(self._unpacked(product, file, format_name, member, caller))
-            inflated = self._inflated(product, file, format_name, member, caller)
-            return Window(inflated, 0, member.size, self._cache.release, member.path)
+            try:
+                return self._open(product, file, format_name, member, caller)
+            except Changed:
+                raise
+            except Corrupt as error:
+                if not file.forget(*_reach(member)):
+                    raise
+                log.warning("%s; it is fetched afresh", error)
+                return self._open(product, file, format_name, member, caller)
+        except Changed:
+            raise
         except Corrupt as error:
-            raise self.damaged(product, file, error) from error
+            raise self.damaged(product, file, error, _reach(member)) from error
         finally:
             self._cache.release(file)
+
+    def _open(self, product: Product, file: PartialFile, format_name: str, member: Member, caller: Caller) -> Reader:
+        name = f"{member.path} from {product.provider}"
+        if member.method == "stored":
+            start = archive.data_offset(_view(file, caller, member), format_name, member)
+            return Window(self._cache.hold(file), start, member.size, self._cache.release, name, member.crc)
+        if member.size <= SMALL:
+            return Held(self._unpacked(product, file, format_name, member, caller))
+        inflated = self._inflated(product, file, format_name, member, caller)
+        return Window(inflated, 0, member.size, self._cache.release, name)
 
     def _unpacked(self, product: Product, file: PartialFile, format_name: str, member: Member, caller: Caller) -> bytes:
         key = self._cache.member(product, member)
@@ -90,7 +111,8 @@ class Members:
     ) -> PartialFile:
         path = self._cache.member(product, member)
         packed = View(file, until=member.offset + HEADER + member.packed)
-        return self._filled(product, file, path, transfer.unpack(packed, format_name, member), member.size, caller)
+        pieces = transfer.unpack(packed, format_name, member)
+        return self._filled(product, file, path, pieces, member.size, _reach(member), caller)
 
     def unwrapped(self, product: Product, file: PartialFile, caller: Caller) -> PartialFile:
         """Return what is in `file`, held for the caller, if all of it is packed; else `file` itself.
@@ -108,7 +130,7 @@ class Members:
             # Another version of the product begins otherwise: the times of its files are there, packed or not.
             stamp = Member(hashlib.sha256(head).hexdigest(), file.size or 0, mtime=0, offset=0, packed=0, method=kind)
             pieces = archive.unwrap(View(file), kind, product.title)
-            return self._filled(product, file, self._cache.member(product, stamp), pieces, None, caller)
+            return self._filled(product, file, self._cache.member(product, stamp), pieces, None, ALL, caller)
         finally:
             self._cache.release(file)
 
@@ -119,9 +141,13 @@ class Members:
         path: Path,
         pieces: Iterator[bytes],
         size: int | None,
+        reach: tuple[int, int],
         caller: Caller,
     ) -> PartialFile:
-        """Return the file of the cache at `path`, held; where it is not there, a thread fills it with `pieces`."""
+        """Return the file of the cache at `path`, held; where it is not there, a thread fills it with `pieces`.
+
+        `reach` is from where to where in the archive they come from.
+        """
         while (inflated := self._cache.open(path)) is None:  # another process inflates it
             threading.Event().wait(POLL)
             caller.check()
@@ -138,11 +164,18 @@ class Members:
                 self._stop_inflating(path)
                 self._cache.release(inflated)
                 raise
-            work = (product, self._cache.hold(file), self._cache.hold(inflated), pieces)
+            work = (product, self._cache.hold(file), self._cache.hold(inflated), pieces, reach)
             threading.Thread(target=self._inflate, args=work, name="inflate", daemon=True).start()
         return inflated
 
-    def _inflate(self, product: Product, file: PartialFile, inflated: PartialFile, pieces: Iterator[bytes]) -> None:
+    def _inflate(
+        self,
+        product: Product,
+        file: PartialFile,
+        inflated: PartialFile,
+        pieces: Iterator[bytes],
+        reach: tuple[int, int],
+    ) -> None:
         offset = 0
         try:
             with self._cache.writing():
@@ -155,7 +188,7 @@ class Members:
                     offset = end
             self._cache.finish(inflated)
         except Corrupt as error:
-            inflated.fail(self.damaged(product, file, error))
+            inflated.fail(self.damaged(product, file, error, reach))
         except EofsError as error:
             inflated.fail(error)
         except Exception as error:
@@ -174,10 +207,16 @@ class Members:
         with self._lock:
             self._inflating.discard(path)
 
-    def damaged(self, product: Product, file: PartialFile, error: Corrupt) -> Corrupt:
-        """Give up a whole archive that has gone bad on disk, so that the next open fetches it afresh."""
-        if not file.whole:  # what it is unpacked from has been given up already, or is still coming
-            return error
-        self._cache.discard(file)
+    def damaged(self, product: Product, file: PartialFile, error: Corrupt, reach: tuple[int, int] = ALL) -> Corrupt:
+        """Give up an archive that is damaged, or a part of one that is still coming: the next open fetches it afresh.
+
+        Returns the error with the names of the product and its provider.
+        """
         log.error("%s: %s", product.title, error)
-        return Corrupt(f"{error}; opened again, {product.title} is fetched afresh")
+        if file.whole:
+            self._cache.discard(file)
+        elif not file.forget(*reach):
+            return Corrupt(f"{product.title} from {product.provider} is damaged: {error}")
+        return Corrupt(
+            f"{product.title} from {product.provider} is damaged: {error}; opened again, it is fetched afresh"
+        )

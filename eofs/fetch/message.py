@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from eofs.status import Activity, Local, StorageStatus
 
 if TYPE_CHECKING:
-    from eofs.fetch.story import Stage
+    from eofs.fetch.stage import Stage
     from eofs.model import Order
 
 
@@ -31,7 +31,7 @@ def message(stage: Stage, local: Local, deadline: float | None, now: float) -> s
 _IDLE = {
     StorageStatus.OFFLINE: "on tape; opening its data/ orders it",
     StorageStatus.STAGING: "on its way from tape; opening its data/ waits for it",
-    StorageStatus.ONLINE: "opening its data/ downloads it",
+    StorageStatus.ONLINE: "reading its files downloads it",
 }
 
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from eofs.blocks import POLL
 from eofs.errors import Cancelled, NotReady
 from eofs.fetch.failures import Failures
-from eofs.fetch.story import Story, begin_stage
+from eofs.fetch.stage import begin_stage
+from eofs.fetch.story import Story
 from eofs.fetch.window import is_readable_in_order
 from eofs.status import Activity
 
@@ -45,15 +46,16 @@ class Stories:
 
     Args:
         around: returns what a story of a product needs.
-        over: called with a product whose story has ended, before anybody else hears of it.
+        afresh: called with a product whose story has ended before anybody else hears of it, where the file may be
+            another than the one that was here before.
     """
 
     def __init__(
-        self, cache: Cache, clock: Clock, around: Callable[[Product], Surroundings], over: Callable[[Product], None]
+        self, cache: Cache, clock: Clock, around: Callable[[Product], Surroundings], afresh: Callable[[Product], None]
     ) -> None:
         self._cache = cache
         self._around = around
-        self._over = over
+        self._afresh = afresh
         self._failures = Failures(clock)
         self._running: dict[tuple[str, str], Running] = {}
         self._lock = threading.Lock()
@@ -82,13 +84,22 @@ class Stories:
         The story that brings it comes with it, to be left when the file is closed.
         """
         around = self._around(product)
-        running = self._join(product, around)
+        running = self.begin(product)
         try:
             file = self._await(running.story, around, caller)
             return self._cache.hold(file), running
         except BaseException:
             self.leave(running)
             raise
+
+    def finish(self, running: Running, caller: Caller) -> None:
+        """Wait until all of the file has come and was verified, whatever of it is read; raises what went wrong."""
+        story = running.story
+        story.eager = True
+        while not story.done.wait(POLL):
+            caller.check()
+        if story.failure:
+            raise story.failure.again()
 
     def leave(self, running: Running | None) -> None:
         """Need a story no more."""
@@ -103,8 +114,9 @@ class Stories:
         if last and story.file:
             self._cache.release(story.file)
 
-    def _join(self, product: Product, around: Surroundings) -> Running:
-        """Return the product's story, begun now unless it is under way."""
+    def begin(self, product: Product) -> Running:
+        """Return the product's story, begun now unless it is under way; it is to be left."""
+        around = self._around(product)
         stage = begin_stage(product, self._cache)
         deadline = around.clock.now() + 60 * around.options.timeout
         with self._lock:
@@ -147,7 +159,8 @@ class Stories:
         with self._lock:
             if story.failure:
                 self._failures.note(story.product, story.failure)
-        self._over(story.product)
+        if story.fresh:
+            self._afresh(story.product)
         self._cache.records.close()  # this thread's connection to the data base
         story.done.set()  # not before all is in place that those who waited may ask for next
         story.ready.set()
@@ -157,6 +170,7 @@ class Stories:
         """Tell a story that brings only what is read whether nobody reads; from then on it takes no one in."""
         with self._lock:
             running = self._running.get(product.key)
-            if running and running.users == 1:
-                del self._running[product.key]
-            return not running or running.users == 1
+            if running and (running.users > 1 or running.story.eager):  # who has read may have left since
+                return False
+            self._running.pop(product.key, None)
+            return True

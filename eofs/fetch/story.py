@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 from eofs import ranges, status, transfer
 from eofs.client import LONGEST_BACK_OFF, PassingFault, Staging, back_off
 from eofs.errors import Cancelled, Corrupt, EofsError, NotAllowed, NotReady
-from eofs.links import download_url
+from eofs.fetch.addresses import one_of
+from eofs.fetch.stage import Stage
 from eofs.model import Order
 from eofs.status import Activity, StorageStatus
 
@@ -37,17 +38,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 OTHER_PROCESS = 0.25  # seconds between two looks at whether another process has finished what we want
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """How far a story is; times are seconds since the epoch."""
-
-    storage: StorageStatus
-    activity: Activity = Activity.IDLE
-    note: str = ""
-    next_check: float | None = None
-    order: Order | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +70,18 @@ class Story:
         self._may_end = may_end
         self._around = around
         self._stop = threading.Event()
-        self._has_order_slot = False
+        self._has_order_slot = self._in_order = False
+        self._empty, self._mark = True, 0
 
     # -- what others may ask of it -----------------------------------------------------------------------------------
 
     def prolong(self, deadline: float) -> None:
         """Go on trying at least until `deadline`: somebody else has begun to wait."""
         self.deadline = max(self.deadline, deadline)
+
+    def read_on(self) -> None:
+        """Somebody reads: what he does not read comes behind it, unless only what is read is to come."""
+        self.eager = self._around.options.fetch == "whole"
 
     def cancel(self) -> None:
         """Stop as soon as possible; what has arrived stays, an order stays placed."""
@@ -97,6 +92,11 @@ class Story:
     def is_idle(self) -> bool:
         """Tell whether it only waits for somebody to read what is not here yet."""
         return self.ready.is_set() and not self.eager and self.file is not None and not self.file.jobs()
+
+    @property
+    def fresh(self) -> bool:
+        """Tell whether its file may be another than the one that was here before it."""
+        return self.file is not None and (self._empty or self.file.forgotten.mark != self._mark)
 
     # -- the story ---------------------------------------------------------------------------------------------------
 
@@ -119,15 +119,19 @@ class Story:
         file = self._claim()
         if file.whole:
             return
+        self._around.cache.must_fit(self.product.size)
+        provider, records = self._around.client.provider, self._around.cache.records
+        # Bytes of two addresses are never mixed.
+        one_of(self.product, provider, records, functools.partial(self._bring_from, file), file.restart)
+
+    def _bring_from(self, file: PartialFile, url: str) -> None:
         client, product = self._around.client, self.product
-        url = download_url(product, client.provider)
         client.must_have_credentials(url)
-        self._around.cache.must_fit(product.size)
         for last_try in (False, True):
             if not self._ask_until_it_has_come(file, url):
                 return  # nobody needs more of it now
             try:
-                transfer.verify(file, product)
+                transfer.verify(file, product, mend=last_try)
                 break
             except Corrupt as error:
                 file.restart()
@@ -143,7 +147,7 @@ class Story:
         while True:
             file = cache.open(cache.archive(self.product))
             if file:
-                self.file = file
+                self.file, self._empty, self._mark = file, not file.arrived, file.forgotten.mark
                 return file
             if self._around.clock.now() >= self.deadline:
                 raise NotReady(f"another eofs process is still bringing {self.product.title}; open it again later")
@@ -174,17 +178,16 @@ class Story:
         return True
 
     def _receive(self, file: PartialFile, url: str) -> None:
-        """Take all of the file in order; where it is not all wanted, ask for its end, if the provider serves ranges."""
+        """Ask for the end of the file; where the provider does not serve ranges, take all of it in order."""
         cache, client = self._around.cache, self._around.client
         # Without a size, nothing would tell that what goes on is the same file.
         here = file.reaches(0) if file.size is not None else 0
         with client.connection(self._rest):
             self.resting = False
-            in_order = bool(file.arrived) or self._around.options.fetch == "whole"
             response = (
                 client.get(url, start=here, validator=file.validator)
-                if in_order
-                else ranges.ask(file, cache, client, url)
+                if file.arrived or self._in_order
+                else ranges.ask(file, cache, client, url, bare=self.product.bare)
             )
             self._is_online()
             if response:
@@ -198,11 +201,15 @@ class Story:
         file.begin(file.size, file.validator)  # what went wrong before is over
         work = ranges.Ranges(file, self._around.cache, self._around.client, url)
         self._hang_up = work.hang_up
-        self.ready.set()
-        return work.run(eager=lambda: self.eager, may_end=self._may_end, check=self._check)
+        self.ready.set()  # and stays so: a fault is a pause, for whose end the readers wait
+        try:
+            return work.run(eager=lambda: self.eager, may_end=self._may_end, check=self._check)
+        finally:
+            self._in_order = not file.ranged  # it said that it serves ranges, and does not
 
     def _is_online(self) -> None:
         self._move(Activity.DOWNLOADING, storage=StorageStatus.ONLINE)
+        self.stage = replace(self.stage, order=None)  # it has been carried out
         self._around.cache.records.note_storage(self.product, StorageStatus.ONLINE)
         self._around.cache.records.note_order(self.product, None)
         self._give_order_slot_back()
@@ -311,10 +318,3 @@ class Story:
 
 def _nothing() -> None:
     """There is no reply to hang up."""
-
-
-def begin_stage(product: Product, cache: Cache) -> Stage:
-    """Return where a product stands before anything is done: the provider's last word, else what the result says."""
-    order = cache.records.order(product)
-    known = StorageStatus.STAGING if order else cache.records.storage(product)
-    return Stage(known or product.status, order=order)
