@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, settings
 
 from eofs.demo import DemoProvider, ten_products
 
@@ -30,7 +31,12 @@ if TYPE_CHECKING:
 TITLES = {feature["properties"]["uid"]: feature["properties"]["title"] for feature in ten_products()}
 UIDS = list(TITLES)
 ONLINE, OFFLINE = UIDS[2], UIDS[5]
+LIST = "bytes=-131072"  # what is asked for a list of files: the end of the archive, with its index
 FOREIGN = ("EODAG", "EOFS_", "XDG_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "FUSE_LIBRARY")
+
+# A busy machine is no failure.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.hookimpl(tryfirst=True)  # before the fixtures, which mount
@@ -39,7 +45,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("/dev/fuse cannot be opened, so nothing can be mounted")
 
 
-def until(condition: Callable[[], object], seconds: float = 20) -> None:
+def until(condition: Callable[[], object], seconds: float = 60) -> None:
     """Wait until `condition` holds; fail when it does not within so many seconds."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -81,13 +87,17 @@ def begin(*words: object, **how: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(["env", "--default-signal", *map(str, words)], text=True, **(pipes | how))
 
 
-def begin_blocked(*words: object) -> subprocess.Popen[str]:
-    """Start a program, and return when it waits in the kernel."""
-    process = begin(*words)
+def begin_blocked(*words: object, **how: Any) -> subprocess.Popen[str]:
+    """Start a program, and return when it waits in the kernel: it does at two looks, and did nothing in between."""
+    process = begin(*words, **how)
+    before: dict[str, str] = {}
 
     def waits() -> bool:
-        before, _, after = Path(f"/proc/{process.pid}/stat").read_text(encoding="utf-8").rpartition(")")
-        return before.endswith(f"({words[0]}") and after.split()[0] in {"S", "D"}
+        nonlocal before
+        last, lines = before, Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8").splitlines()
+        before = dict(line.split(":\t", 1) for line in lines)
+        name, state, switches = (before.get(key) for key in ("Name", "State", "voluntary_ctxt_switches"))
+        return name == words[0] and (state or "")[:1] in {"S", "D"} and switches == last.get("voluntary_ctxt_switches")
 
     until(waits)
     return process
@@ -102,7 +112,7 @@ def environment(home: Path) -> dict[str, str]:
 def eofs(*words: object, home: Path, env: dict[str, str] | None = None, **how: Any) -> subprocess.CompletedProcess[str]:
     """Run eofs to its end, as the user with this home."""
     command = [sys.executable, "-m", "eofs", *map(str, words)]
-    given = {"timeout": 40, **({} if "input" in how else {"stdin": subprocess.DEVNULL}), **how}
+    given = {"timeout": 60, **({} if "input" in how else {"stdin": subprocess.DEVNULL}), **how}
     env = {**environment(home), **(env or {})}
     return subprocess.run(command, capture_output=True, text=True, check=False, env=env, **given)
 
@@ -116,8 +126,9 @@ class Mount:
         self.root = home / "mnt"
         self.cache = home / "cache"
         self.log = home / "eofs.log"
-        # Short pauses, for tests of many steps take a second; a limit, for one that fails has to come to its end.
-        usual = {"cache_dir": self.cache, "log_file": self.log, "verbose": 2, "wait": 0.001, "timeout": 0.5}
+        # Short pauses, for tests of many steps take a second; a limit, for one that fails has to come to its end, and
+        # one beyond that of `until`, so that no wait on a busy machine is ended by it.
+        usual = {"cache_dir": self.cache, "log_file": self.log, "verbose": 2, "wait": 0.001, "timeout": 1.5}
         self.options = {**usual, **options}
         self.root.mkdir(parents=True, exist_ok=True)
         self._pids: list[int] = []
@@ -200,10 +211,22 @@ class Mount:
         directory = self.product(uid)
         return directory / "data" / f"{directory.name}.SAFE"
 
+    def bring(self, uid: str) -> Path:
+        """Read a file of a product, and return the product root when all of the product is here behind that read."""
+        root = self.safe(uid)
+        assert (root / "manifest.safe").read_bytes()
+        until(lambda: self.status(uid)["local"] == "complete")
+        return root
+
     def status(self, uid: str) -> dict[str, Any]:
         """Return what its status file says."""
         said: dict[str, Any] = yaml.safe_load((self.product(uid) / "status").read_text(encoding="utf-8"))
         return said
+
+
+def ranges_of(provider: DemoProvider, uid: str) -> list[str | None]:
+    """Return which ranges of a product have been asked for, and sent."""
+    return [request.range for request in provider.requests if request.uid == uid and request.status in {200, 206}]
 
 
 @pytest.fixture(scope="session")

@@ -227,12 +227,14 @@ def test_ls_into_a_program_that_stops_reading_is_no_fault(home: Path) -> None:
 
 @pytest.mark.mount
 def test_ls_of_a_mount_tells_what_is_here(mount: Mount) -> None:
-    assert ls(mount.safe(ONLINE))
+    mount.bring(ONLINE)
+    assert ls(mount.safe(UIDS[1]))
     rows = mount.eofs("ls", mount.root).stdout.splitlines()[1:]
     assert [row.split()[0] for row in rows] == sorted(TITLES.values())
     assert "ONLINE, complete" in next(row for row in rows if row.startswith(TITLES[ONLINE]))
     said = {row["name"]: row for row in json.loads(mount.eofs("ls", "--json", mount.root).stdout)}
     assert (said[TITLES[ONLINE]]["storageStatus"], said[TITLES[ONLINE]]["local"]) == ("ONLINE", "complete")
+    assert said[TITLES[UIDS[1]]]["local"] == "partial"
     assert said[TITLES[UIDS[9]]]["local"] == "absent"
 
 
@@ -247,10 +249,10 @@ def test_status_of_a_product_is_its_status_file(mount: Mount) -> None:
 
 @pytest.mark.mount
 def test_status_of_a_mount_counts_and_names_what_goes_on(mount: Mount, provider: DemoProvider) -> None:
-    assert ls(mount.safe(ONLINE))
+    mount.bring(ONLINE)
     provider.set_offline(OFFLINE)
     provider.staging_seconds = 1e9
-    waiting = begin("ls", mount.safe(OFFLINE))
+    waiting = begin("cat", mount.safe(OFFLINE) / "manifest.safe")
     try:
         until(lambda: mount.status(OFFLINE)["activity"] == "waiting")
         first, *others = mount.eofs("status", mount.root).stdout.splitlines()
@@ -269,7 +271,7 @@ def test_status_of_a_mount_counts_and_names_what_goes_on(mount: Mount, provider:
         provider.set_online(OFFLINE)
         assert next(line for line in watching.stdout if line.startswith("local: complete"))
         watching.send_signal(signal.SIGINT)
-        assert watching.communicate(timeout=20)[1] == ""
+        assert watching.communicate(timeout=60)[1] == ""
         assert watching.returncode == 130
     finally:
         provider.staging_seconds = 0.3
@@ -284,9 +286,9 @@ def test_with_v_the_foreground_tells_on_standard_error_what_goes_on(tmp_path: Pa
     program = begin(sys.executable, "-m", "eofs", *words, env=environment(tmp_path))
     try:
         until(lambda: os.path.ismount(mount.root))
-        assert ls(mount.safe(ONLINE))
+        mount.bring(ONLINE)
         program.send_signal(signal.SIGINT)
-        told = program.communicate(timeout=20)[1]
+        told = program.communicate(timeout=60)[1]
         assert f"eofs: {TITLES[ONLINE]} is complete, " in told
         assert program.returncode == 0
         assert not runs(program.pid)

@@ -57,7 +57,7 @@ def test_the_demo_needs_no_directory_and_names_the_one_that_it_makes(start: Star
     assert os.path.ismount(place)
     assert len(ls(place)) == 10
     demo.send_signal(signal.SIGINT)
-    assert demo.wait(20) == 0
+    assert demo.wait(60) == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -67,7 +67,7 @@ def test_a_signal_ends_the_demo_and_what_it_made_goes_with_it(
     demo = start(tmp_path / "new" / "mnt")
     assert len(ls(mounted_on(demo))) == 10
     demo.send_signal(number)
-    assert demo.wait(20) == 0
+    assert demo.wait(60) == 0
     assert ls(tmp_path) == ["tmp"]
 
 
@@ -77,7 +77,7 @@ def test_unmounting_ends_the_demo_and_a_directory_that_was_there_stays(start: St
     demo = start(place)
     assert mounted_on(demo) == place
     assert eofs("unmount", place, home=tmp_path).returncode == 0
-    assert demo.wait(20) == 0
+    assert demo.wait(60) == 0
     assert ls(place) == []
 
 
@@ -92,7 +92,7 @@ def test_while_somebody_is_in_the_mount_a_second_signal_ends_the_demo(start: Sta
         )
         assert demo.poll() is None
         demo.send_signal(signal.SIGINT)
-        assert demo.wait(20) == 128 + signal.SIGINT
+        assert demo.wait(60) == 128 + signal.SIGINT
         assert user.stdin
         user.stdin.close()
     assert ls(tmp_path) == ["tmp"]
@@ -102,12 +102,12 @@ def test_a_signal_that_comes_before_the_mount_is_there_is_not_lost(start: Start,
     demo = start(tmp_path / "mnt")
     until(lambda: list((tmp_path / "tmp").glob("eofs-demo-*/provider/*.part")))  # it makes the first archive
     demo.send_signal(signal.SIGTERM)
-    assert demo.wait(20) == 0
+    assert demo.wait(60) == 0
     assert ls(tmp_path) == ["tmp"]
 
 
 def test_the_demo_is_not_mounted_over_files(start: Start, tmp_path: Path) -> None:
     demo = start(tmp_path)
-    assert demo.wait(20) == 1
+    assert demo.wait(60) == 1
     assert demo.stderr
     assert demo.stderr.read() == f"eofs: {tmp_path} is not empty; take an empty directory\n"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import Mount, environment, runs, until
+from conftest import LIST, Mount, environment, ranges_of, runs, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -83,7 +83,7 @@ def end_group(group: int) -> None:
         until(lambda: not members(group), 5)
     if members(group):
         os.killpg(group, signal.SIGKILL)
-        until(lambda: not members(group), 5)
+        until(lambda: not members(group))
 
 
 def members(group: int) -> list[int]:
@@ -126,13 +126,14 @@ def test_the_folder_of_a_product_costs_its_quicklook_and_nothing_else(
     assert mount.status(OFFLINE)["storageStatus"] == "OFFLINE"
 
 
-def test_entering_data_orders_that_product_once_and_brings_it(
+def test_entering_data_orders_that_product_once_and_asks_for_its_list_of_files(
     mount: Mount, provider: DemoProvider, show: Callable[[Path], object]
 ) -> None:
     show(mount.product(OFFLINE))
     until(lambda: has_looked_into(mount, mount.product(OFFLINE) / "data"))
     show(mount.product(OFFLINE) / "data")
-    until(lambda: mount.status(OFFLINE)["local"] == "complete" and not provider.under_way)
+    until(lambda: mount.status(OFFLINE)["local"] == "partial" and not provider.under_way)
     assert provider.count(OFFLINE, "download", 202) == 1
-    assert provider.count(OFFLINE, "download", 200) == 1
+    assert [sent for sent in ranges_of(provider, OFFLINE) if sent] == [LIST]
     assert provider.count(kind="download") == 2
+    assert mount.status(OFFLINE)["storageStatus"] == "ONLINE"

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from conftest import OFFLINE, ONLINE, TITLES, UIDS, Mount, error_of, ls, run
+from conftest import LIST, OFFLINE, ONLINE, TITLES, UIDS, Mount, error_of, ls, ranges_of, run, until
 
 from eofs.demo import DemoProvider, Reply, ten_products
 
@@ -54,14 +54,18 @@ def mount(home: Path, provider: DemoProvider) -> Iterator[Mount]:
 @pytest.fixture
 def safe(mount: Mount) -> Path:
     """A product root whose product is here."""
-    root = mount.safe(ONLINE)
-    assert ls(root)
-    return root
+    return mount.bring(ONLINE)
 
 
 def features_of(mount: Mount) -> dict[str, Any]:
     features = json.loads(mount.result.read_text(encoding="utf-8"))["features"]
     return {feature["properties"]["title"]: feature for feature in features}
+
+
+def asked(provider: DemoProvider) -> int:
+    """Return how many requests there were; a provider writes down what has ended."""
+    until(lambda: not provider.under_way)
+    return provider.count()
 
 
 def everything(top: Path) -> Iterator[Path]:
@@ -202,7 +206,7 @@ def test_what_desktops_look_for_is_not_there_and_costs_nothing(
         "data": mount.product(uid) / "data",
         "product root": mount.safe(uid),
     }
-    before = provider.count()
+    before = asked(provider)
     assert error_of((places[where] / name).stat) == "ENOENT"
     assert error_of((places[where] / name).read_bytes) == "ENOENT"
     assert provider.count() == before
@@ -210,7 +214,7 @@ def test_what_desktops_look_for_is_not_there_and_costs_nothing(
 
 @pytest.mark.parametrize("uid", [UIDS[9]], ids=["offline"])
 def test_a_name_that_is_too_long_is_said_to_be_too_long(mount: Mount, provider: DemoProvider, uid: str) -> None:
-    before = provider.count()
+    before = asked(provider)
     for place in (mount.root, mount.product(uid), mount.safe(uid)):
         assert error_of((place / ("n" * 256)).stat) == "ENAMETOOLONG"
     assert error_of((mount.root / ("n" * 255)).stat) == "ENOENT"
@@ -261,7 +265,7 @@ def test_an_open_status_file_stays_what_it_was_and_the_next_open_is_current(
     with (mount.product(uid) / "status").open(encoding="utf-8") as before:
         ls(mount.safe(uid))
         assert yaml.safe_load(before)["local"] == "absent"
-    assert mount.status(uid)["local"] == "complete"
+    assert mount.status(uid)["local"] == "partial"
     before_size = (mount.product(uid) / "status").stat().st_size
     assert before_size > 0
 
@@ -328,8 +332,10 @@ def test_a_quicklook_is_asked_for_once_and_then_never_again(fresh: tuple[Mount, 
     assert provider.count() == provider.count(kind="quicklook") == 1
 
 
-@pytest.mark.parametrize("way", ["list the product root", "stat a path inside", "read a path inside"])
-def test_stepping_into_a_product_orders_waits_and_downloads(fresh: tuple[Mount, DemoProvider], way: str) -> None:
+@pytest.mark.parametrize("way", ["list the product root", "stat a path inside", "walk through it"])
+def test_stepping_into_a_product_orders_waits_and_asks_for_its_list_of_files(
+    fresh: tuple[Mount, DemoProvider], way: str
+) -> None:
     mount, provider = fresh
     root = mount.safe(OFFLINE)
     if way == "list the product root":
@@ -337,15 +343,42 @@ def test_stepping_into_a_product_orders_waits_and_downloads(fresh: tuple[Mount, 
     elif way == "stat a path inside":
         assert (root / "GRANULE").is_dir()
     else:
-        assert b"XFDU" in (root / "manifest.safe").read_bytes()
+        assert run("find", root, "-type", "f", "-size", "+100k").count("_B0") == 4
     assert provider.count(OFFLINE, "download", 202) >= 1
-    assert provider.count(OFFLINE, "download", 200) == 1
+    assert ranges_of(provider, OFFLINE) == [LIST]
     assert provider.count() == provider.count(OFFLINE, "download")
+    said = mount.status(OFFLINE)
+    assert (said["storageStatus"], said["local"], said["downloaded"]) == ("ONLINE", "partial", 131072)
+
+
+def test_the_first_read_brings_what_is_read_and_then_the_rest_of_the_product(
+    fresh: tuple[Mount, DemoProvider],
+) -> None:
+    mount, provider = fresh
+    assert b"XFDU" in (mount.safe(OFFLINE) / "manifest.safe").read_bytes()
+    until(lambda: mount.status(OFFLINE)["local"] == "complete")
+    said = mount.status(OFFLINE)
+    assert (said["activity"], said["location"]) == ("idle", f"file://{mount.safe(OFFLINE)}")
+    before = asked(provider)
+    assert before == provider.count(OFFLINE, "download")
+    run("cp", "-r", mount.safe(OFFLINE), mount.home / "copy")
+    assert provider.count() == before
+
+
+def test_a_provider_that_serves_no_ranges_is_asked_once_and_sends_all_before_anything_is_listed(
+    fresh: tuple[Mount, DemoProvider],
+) -> None:
+    mount, provider = fresh
+    provider.ranges = False
+    assert "manifest.safe" in ls(mount.safe(ONLINE))
+    assert mount.status(ONLINE)["local"] == "complete"
+    run("cp", "-r", mount.safe(ONLINE), mount.home / "copy")
+    assert provider.count() == provider.count(ONLINE, "download", 200) == 1
 
 
 def test_a_crawler_gets_what_is_here_and_nothing_else(mount: Mount, safe: Path, provider: DemoProvider) -> None:
     crawl = "import os, sys; open('/proc/self/comm', 'w').write('updatedb'); print(len(os.listdir(sys.argv[1])))"
-    before = provider.count()
+    before = asked(provider)
     command: list[str | Path] = [sys.executable, "-c", crawl, mount.safe(UIDS[9])]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "Permission denied" in done.stderr
@@ -368,6 +401,8 @@ def test_all_files_are_those_of_the_archive_whatever_program_reads_them(tmp_path
             sums = archive.with_suffix(".md5")
             checked = subprocess.run(["md5sum", "--check", "--quiet", sums], cwd=data, capture_output=True, check=False)
             assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
+            until(lambda: mount.status(ONLINE)["local"] == "complete")
+            before = asked(provider)
             assert len(sums.read_text().splitlines()) == sum(path.is_file() for path in everything(data))
             run("diff", "-r", tmp_path / "extracted", data)
             run("cp", "-r", data, tmp_path / "copied")
@@ -377,7 +412,7 @@ def test_all_files_are_those_of_the_archive_whatever_program_reads_them(tmp_path
             run("tar", "-C", tmp_path / "untarred", "-xf", tmp_path / "data.tar")
             run("diff", "-r", tmp_path / "extracted", tmp_path / "untarred")
             read_at_random(mount.safe(ONLINE), tmp_path / "extracted" / f"{TITLES[ONLINE]}.SAFE")
-            assert provider.count() == 1
+            assert provider.count() == before
 
 
 def read_at_random(served: Path, extracted: Path) -> None:
@@ -405,7 +440,7 @@ def test_a_file_can_be_copied_by_the_kernel(safe: Path, tmp_path: Path, provider
 
 
 def test_reading_again_asks_for_nothing(mount: Mount, safe: Path, provider: DemoProvider) -> None:
-    before = provider.count()
+    before = asked(provider)
     for path in everything(safe):
         if path.is_file():
             path.read_bytes()
@@ -427,7 +462,7 @@ def test_a_product_that_is_here_needs_neither_network_nor_credentials(tmp_path: 
         result.write_text(result.read_text(encoding="utf-8").replace('"demo"', '"mine"'), encoding="utf-8")
         with Mount(tmp_path, result) as mount:
             assert mount.status(ONLINE)["provider"] == "mine"
-            assert "manifest.safe" in ls(mount.safe(ONLINE))
+            mount.bring(ONLINE)
             provider.stop()
             mount.unmount()
             settings.unlink()
@@ -445,7 +480,7 @@ def test_an_archive_that_is_not_a_safe_stands_inside_the_product_root_as_it_is(t
         archive.writestr("X_V2-0/odd\xe9.txt", "odd")
     odd = content.getvalue().replace("odd\xe9".encode(), b"odd\xff\xfe")  # said to be UTF-8, and is not
     with DemoProvider(store, megabytes=1) as provider:
-        provider.script[ONLINE].append(Reply(body=odd))
+        provider.script[ONLINE].append(Reply(200, {"Content-Type": "application/zip"}, odd))
         result = provider.write_result(tmp_path / "search_result.geojson")
         changed = json.loads(result.read_text(encoding="utf-8"))
         for feature in changed["features"]:

@@ -10,11 +10,12 @@ import signal
 import subprocess
 import sys
 import threading
-import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from conftest import (
+    LIST,
     OFFLINE,
     ONLINE,
     TITLES,
@@ -25,6 +26,7 @@ from conftest import (
     environment,
     error_of,
     ls,
+    ranges_of,
     run,
     runs,
     until,
@@ -131,32 +133,35 @@ def test_a_signal_unmounts_and_lets_go_who_waits(
     ):
         readers += [begin_blocked("ls", mount.safe(OFFLINE)) for _ in range(3)]
         readers.append(begin_blocked("stat", mount.safe(OFFLINE) / "GRANULE"))
-        until(lambda: provider.count(OFFLINE, status=202))
-        pid, sent = mount.pid, time.monotonic()
+        until(lambda: provider.count(OFFLINE, status=202) >= 5)  # by then all of them are inside of the mount
+        pid = mount.pid
         os.kill(pid, signal.Signals[f"SIG{name}"])
         for reader in readers:
-            _, complaint = reader.communicate(timeout=10)
+            _, complaint = reader.communicate(timeout=60)
             assert reader.returncode > 0
             assert "Operation canceled" in complaint or "not connected" in complaint or "aborted" in complaint
-        until(lambda: not runs(pid), 10)
-        assert time.monotonic() - sent < 5
+        until(lambda: not runs(pid))
         assert ls(mount.root) == []
 
 
+@pytest.mark.parametrize("way", ["list", "read"])
 def test_eofs_ends_at_once_though_a_download_is_silent(
-    tmp_path: Path, store: Path, readers: list[subprocess.Popen[str]]
+    tmp_path: Path, store: Path, readers: list[subprocess.Popen[str]], way: str
 ) -> None:
     with (
         DemoProvider(store, megabytes=1) as provider,
-        Mount(tmp_path, provider.write_result(tmp_path / "r.geojson")) as mount,
+        Mount(tmp_path, provider.write_result(tmp_path / "r.geojson"), stall_timeout=600) as mount,
     ):
-        provider.script[ONLINE].append(Reply(stall_after=300_000))
-        readers.append(begin_blocked("ls", mount.safe(ONLINE)))
-        until(lambda: mount.status(ONLINE)["downloaded"] > 0)
-        pid, sent = mount.pid, time.monotonic()
+        words: list[object] = ["ls", mount.safe(ONLINE)]
+        if way == "read":
+            words = ["cat", next(mount.safe(ONLINE).glob("GRANULE/*/IMG_DATA/*_B02.jp2"))]
+        before = mount.status(ONLINE)["downloaded"]
+        provider.script[ONLINE].append(Reply(stall_after=50_000))
+        readers.append(begin_blocked(*words, stdout=subprocess.DEVNULL))
+        until(lambda: mount.status(ONLINE)["downloaded"] > before)
+        pid = mount.pid
         os.kill(pid, signal.SIGTERM)
-        until(lambda: not runs(pid), 10)
-        assert time.monotonic() - sent < 5
+        until(lambda: not runs(pid))  # much sooner than it gives up on the download
 
 
 @pytest.mark.parametrize("name", ["INT", "TERM"])
@@ -173,7 +178,7 @@ def test_in_the_foreground_a_signal_unmounts_and_the_exit_status_is_0(
         assert program.poll() is None
         assert mount.pid == program.pid
         program.send_signal(signal.Signals[f"SIG{name}"])
-        assert program.communicate(timeout=10) == ("", "")
+        assert program.communicate(timeout=60) == ("", "")
         assert program.returncode == 0
         assert not os.path.ismount(mount.root)
     finally:
@@ -188,7 +193,7 @@ def test_in_the_foreground_ctrl_c_does_not_wait_for_a_quicklook_that_does_not_co
             return Reply(stall_after=-1)
 
     with Silent(store, megabytes=1) as provider:
-        mount = Mount(tmp_path, provider.write_result(tmp_path / "r.geojson"))
+        mount = Mount(tmp_path, provider.write_result(tmp_path / "r.geojson"), stall_timeout=600)
         try:
             program = begin(sys.executable, "-m", "eofs", *mount.command, "-f", env=environment(tmp_path))
             readers.append(program)
@@ -196,7 +201,7 @@ def test_in_the_foreground_ctrl_c_does_not_wait_for_a_quicklook_that_does_not_co
             readers.append(begin_blocked("cat", mount.product(ONLINE) / "quicklook.jpg"))
             until(lambda: provider.under_way)
             program.send_signal(signal.SIGINT)
-            assert program.wait(10) == 0
+            assert program.wait(60) == 0
         finally:
             mount.end()
 
@@ -213,11 +218,11 @@ def test_unmount_returns_when_the_program_behind_the_mount_has_ended(mount: Moun
 def test_fusermount_ends_the_program_behind_the_mount(mount: Mount) -> None:
     pid = mount.pid
     subprocess.run(["fusermount", "-u", mount.root], check=True)
-    until(lambda: not runs(pid), 10)
+    until(lambda: not runs(pid))
 
 
 def test_unmount_says_who_holds_the_mount(mount: Mount, readers: list[subprocess.Popen[str]]) -> None:
-    readers.append(begin("sleep", "60", cwd=mount.product(ONLINE)))
+    readers.append(begin_blocked("sleep", "600", cwd=mount.product(ONLINE)))
     with (mount.product(ONLINE) / "metadata.json").open() as held:
         done = mount.eofs("unmount", mount.root)
         assert held.read()
@@ -242,28 +247,6 @@ def test_a_mount_whose_program_was_killed_is_freed_and_mounted_again(mount: Moun
 
 
 # -- the cache -------------------------------------------------------------------------------------------------------
-
-
-def test_after_kill_9_in_a_download_the_next_mount_goes_on_where_it_was(
-    tmp_path: Path, readers: list[subprocess.Popen[str]]
-) -> None:
-    with (
-        DemoProvider(tmp_path / "store", products=ten_products()[2:3], megabytes=8, rate=16e6) as provider,
-        Mount(tmp_path, provider.write_result(tmp_path / "r.geojson")) as mount,
-    ):
-        readers.append(begin_blocked("ls", mount.safe(ONLINE)))
-        until(lambda: mount.status(ONLINE)["downloaded"] > 3_000_000)
-        mount.kill()
-        assert "manifest" not in readers[0].communicate(timeout=20)[0]
-        assert list(mount.cache.rglob("archive")) == []  # nothing that could be taken for a whole file
-        subprocess.run(["fusermount", "-u", mount.root], check=True)
-        mount.start()
-        said = mount.status(ONLINE)
-        assert said["local"] == "partial"
-        assert 1_000_000 < said["downloaded"] < said["size"]
-        provider.rate = None
-        assert bad_files(mount, provider, ONLINE) == []
-        assert provider.bytes_sent(ONLINE) < said["size"] + (3 << 20)
 
 
 def test_a_cache_never_grows_beyond_its_limit_and_what_is_open_is_never_evicted(tmp_path: Path) -> None:
@@ -293,20 +276,31 @@ def test_a_cache_never_grows_beyond_its_limit_and_what_is_open_is_never_evicted(
             stop.set()
             sampler.join()
         assert 20_000_000 < largest < 40_000_000
+        until(lambda: mount.status(UIDS[9])["local"] == "complete")
         local = [mount.status(uid)["local"] for uid in UIDS]
         assert 2 <= local.count("complete") <= 3
         assert local[0] == local[9] == "complete"
-        assert provider.count(kind="download", status=200) == 10
+        assert [ranges_of(provider, uid).count(LIST) for uid in UIDS] == [1] * 10
 
 
 def on_disk(directory: Path) -> int:
-    """The bytes that a directory takes on the disk, as `du` counts them."""
-    total = 0
+    """The bytes that a directory takes on the disk, as `du` counts them.
+
+    Counted is what two looks have in common: those bytes were there at one moment, however long a look takes.
+    """
+    first, second = sizes(directory), sizes(directory)
+    return sum(min(first[file], second[file]) for file in first.keys() & second.keys())
+
+
+def sizes(directory: Path) -> dict[tuple[str, int], int]:
+    """What each file takes, by its folder and its inode number: what has come whole is only named anew."""
+    found = {}
     for folder, _, files in os.walk(directory):
         for name in files:
             with contextlib.suppress(FileNotFoundError):
-                total += Path(folder, name).stat().st_blocks * 512
-    return total
+                said = Path(folder, name).stat()
+                found[folder, said.st_ino] = said.st_blocks * 512
+    return found
 
 
 def test_a_product_that_does_not_fit_in_the_cache_is_refused_before_it_is_asked_for(
@@ -331,7 +325,7 @@ def test_a_large_product_takes_little_memory(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path)  # more than pytest should keep
 
 
-def test_two_mounts_that_share_a_cache_cause_one_order_and_one_download(
+def test_two_mounts_that_share_a_cache_cause_one_order_one_list_and_one_download(
     tmp_path: Path, store: Path, readers: list[subprocess.Popen[str]]
 ) -> None:
     with DemoProvider(store, megabytes=1, staging_seconds=NEVER, rate=4e6) as provider:
@@ -342,10 +336,14 @@ def test_two_mounts_that_share_a_cache_cause_one_order_and_one_download(
             until(lambda: provider.count(OFFLINE, status=202) >= 3)
             until(lambda: "another eofs" in f"{one.status(OFFLINE)['message']} {other.status(OFFLINE)['message']}")
             provider.set_online(OFFLINE)
-            answers = {reader.communicate(timeout=20) for reader in readers}
+            answers = {reader.communicate(timeout=60) for reader in readers}
             assert len(answers) == 1
             assert "manifest.safe" in answers.pop()[0]
-            assert provider.peak == 1
-            assert provider.count(OFFLINE, status=200) == 1
-            assert bad_files(one, provider, OFFLINE) == bad_files(other, provider, OFFLINE) == []
-            assert one.status(OFFLINE)["local"] == other.status(OFFLINE)["local"] == "complete"
+            assert ranges_of(provider, OFFLINE) == [LIST]
+            with ThreadPoolExecutor() as pool:
+                bad = list(pool.map(lambda mount: bad_files(mount, provider, OFFLINE), (one, other)))
+            assert bad == [[], []]
+            until(lambda: one.status(OFFLINE)["local"] == other.status(OFFLINE)["local"] == "complete")
+            assert ranges_of(provider, OFFLINE).count(LIST) == 1
+            # Two downloads would be twice as much; of a request that is cut short, some bytes are thrown away.
+            assert provider.bytes_sent(OFFLINE) < 1.5 * provider.archive(OFFLINE).stat().st_size

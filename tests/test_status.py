@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from eofs.status import Activity, Local, Status, StorageStatus, move, storage_status
@@ -59,7 +59,6 @@ def test_an_unknown_size_is_null() -> None:
     assert "\nsize: null\n" in replace(STATUS, size=None).text()
 
 
-@settings(deadline=None)
 @given(ODD, ODD, ODD)
 def test_texts_of_any_kind_stay_on_one_line_each_and_are_read_back_as_they_were(
     message: str, title: str, error: str
