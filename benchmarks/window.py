@@ -1,6 +1,6 @@
-"""Reads a window of a raster with GDAL, twice, run by the Python that has GDAL: ``window.py PATH``.
+"""Reads a window of a raster with GDAL, so many times, run by the Python that has GDAL: ``window.py PATH TIMES``.
 
-Prints two times in seconds, from opening the file to having the pixels: the first, and again in the same process.
+Prints for each time the seconds from opening the file to having the pixels.
 """
 
 import sys
@@ -14,7 +14,7 @@ PLACE, SIZE = 4700, 512  # pixels
 def main() -> None:
     """Read."""
     gdal.UseExceptions()
-    for _ in range(2):
+    for _ in range(int(sys.argv[2])):
         begun = time.perf_counter()
         image = gdal.Open(sys.argv[1])
         pixels = image.GetRasterBand(1).ReadRaster(PLACE, PLACE, SIZE, SIZE)

@@ -201,18 +201,19 @@ class PartialFile:
             note = {"size": self.size, "validator": self.validator, "checksum": self.checksum, "ranged": self.ranged}
             write_map(self.path, {**note, "written": written, "synced": list(self._synced)})
 
-    def next_job(self, *, fill: int, patience: float) -> Job | None:
+    def next_job(self, *, least: int, fill: int, patience: float) -> Job | None:
         """Return the range to be brought next, to be given back with `end_job`.
 
         Args:
+            least: how many bytes are brought at least where somebody waits for some.
             fill: how many bytes at a time are brought that nobody waits for; 0 for none.
             patience: seconds to wait for something to do.
         """
         with self._news:
-            job = self._work.next_job(self._extents, self.size, fill)
+            job = self._work.next_job(self._extents, self.size, least, fill)
             if not job:
                 self._to_do.wait(patience)
-                job = self._work.next_job(self._extents, self.size, fill)
+                job = self._work.next_job(self._extents, self.size, least, fill)
             return job
 
     def end_job(self, job: Job) -> None:

@@ -95,11 +95,11 @@ class Work:
         self.hopes = [hope, *others[: READERS - 1]]
         return True
 
-    def next_job(self, here: Extents, size: int | None, fill: int) -> Job | None:
+    def next_job(self, here: Extents, size: int | None, least: int, fill: int) -> Job | None:
         """Return the range to be brought next, as `choose` does."""
         now = time.monotonic()
         hopes = [hope for hope in self.hopes if now - hope.touched < LINGER]
-        found = choose(here, self.wants, hopes, self.jobs, size, fill)
+        found = choose(here, self.wants, hopes, self.jobs, size, least, fill)
         if not found:
             return None
         start, stop, until = found
@@ -113,19 +113,20 @@ def choose(
     hopes: Sequence[Want],
     jobs: Sequence[Job],
     size: int | None,
+    least: int,
     fill: int,
 ) -> tuple[int, int, int] | None:
     """Return the range to be brought next, and how far somebody is going to read; None where there is nothing to do.
 
-    What is waited for comes first, as far as its reader is going to read; what another job would bring much later is
-    taken over from it. Then what readers hope to find when they get there. Then, at most `fill` bytes at a time, what
-    is missing of the `size` bytes of the file.
+    What is waited for comes first, as far as its reader is going to read and at least `least` bytes; what another job
+    would bring much later is taken over from it. Then what readers hope to find when they get there. Then, at most
+    `fill` bytes at a time, what is missing of the `size` bytes of the file.
     """
     for want in wants:
         start = here.reaches(want.start)
         if start >= want.stop or any(job.brings_soon(start) for job in jobs):
             continue
-        _, stop = next(here.gaps(start, want.until))
+        _, stop = next(here.gaps(start, max(want.until, min(start + least, size or 0))))
         for job in jobs:
             if job.at <= start < job.stop:
                 job.stop = start

@@ -1,7 +1,7 @@
 """Bringing the ranges of a file that somebody waits for, and, where all is wanted, the rest in the background.
 
 Each job is one request for one range, in a thread of its own, over one of the provider's connections. What a reader
-waits for goes first: jobs that only fill stand still meanwhile, and give their connection back where there is no other.
+waits for goes first: jobs that only fill are short, and none is begun meanwhile.
 A reader that reads on and on is served by one long request; where nothing but what is read is to be brought, that
 request keeps a little ahead of the reader, and ends when the reader goes elsewhere.
 
@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 from eofs import client, heads, transfer
 from eofs.blocks import POLL
-from eofs.client import PassingFault
 from eofs.errors import Changed, Unreachable
+from eofs.faults import PassingFault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,39 +34,40 @@ if TYPE_CHECKING:
 TAIL = 128 << 10  # bytes of the end that are asked for first: there is the index of a zip
 HEAD = 16 << 10  # bytes of the front that are asked for first where that cannot be: there is the index of an image
 WORTH = 8 << 20  # bytes of a file for which a reply that brings all of it is broken off, to ask for ranges instead
-FILL = 16 << 20  # bytes of one request, where all of the file is wanted
+FILL = 1 << 20, 256 << 10, 16 << 20  # bytes of a request that only fills: the first one, at least and at most
+FILLING = 0.5  # seconds that such a request should take: so long it is in the way of somebody who reads
+NEXT = 256 << 10  # bytes that are brought with what somebody waits for, where all is wanted: small files lie together
 AHEAD = 8 << 20  # bytes that may come beyond what has been read, where nothing else is wanted
 IDLE = 2.0  # seconds after which a reader that has not read on has gone elsewhere
 GROWTH = 16 << 20  # bytes between two looks at the budget while a file grows here and there
 
 
-def ask(file: PartialFile, cache: Cache, sender: Client, url: str, *, bare: bool = False) -> requests.Response | None:
-    """Ask for the end of a file of which nothing is known yet; for the front of one that is `bare`, and no archive.
+def first(*, bare: bool) -> dict[str, int]:
+    """Return what `Client.get` is to ask for of a file of which nothing is known: its end, or its front if `bare`."""
+    return {"stop": HEAD} if bare else {"last": TAIL}
 
-    Returns:
-        None, where the provider serves ranges: the file's size is known now, and that part of it is here, unless the
-        provider serves every range but that of the last so many bytes (Azure). Otherwise the reply that carries the
-        whole file, to be received and closed.
+
+def begin(file: PartialFile, cache: Cache, sender: Client, response: requests.Response, *, bare: bool) -> bool:
+    """Take the reply to what was asked for first, if the provider serves ranges; tell whether it does.
+
+    If so, the file's size is known now, and that part of it is here, unless the provider serves every range but that of
+    the last so many bytes (Azure). Otherwise the reply carries the whole file.
 
     Raises:
-        Staging, PassingFault, EofsError: as `Client.get`.
+        PassingFault, EofsError: it did not come.
     """
-    with contextlib.ExitStack() as at_the_end:
-        response = sender.get(url, stop=HEAD) if bare else sender.get(url, last=TAIL)
-        at_the_end.enter_context(contextlib.closing(response))
-        head = client.reply(response)
-        partial = response.status_code == 206
-        large = head.size is not None and head.size > WORTH
-        if head.size is None or not (partial or (large and response.headers.get("Accept-Ranges") == "bytes")):
-            at_the_end.pop_all()
-            return response
-        with cache.writing(), cache.room(file.path, TAIL):
-            file.begin(head.size, head.validator, head.checksum)
-        file.ranged = True
-        if partial:
-            _take(file, cache, sender, response, head.start, min(head.size, HEAD) if bare else head.size)
+    head = client.reply(response)
+    partial = response.status_code == 206
+    large = head.size is not None and head.size > WORTH
+    if head.size is None or not (partial or (large and response.headers.get("Accept-Ranges") == "bytes")):
+        return False
+    with cache.writing(), cache.room(file.path, TAIL):
+        file.begin(head.size, head.validator, head.checksum)
+    file.ranged = True
+    if partial:
+        _take(file, cache, sender, response, head.start, min(head.size, HEAD) if bare else head.size)
     file.save(sync=False)
-    return None
+    return True
 
 
 def _take(file: PartialFile, cache: Cache, sender: Client, response: requests.Response, offset: int, stop: int) -> None:
@@ -90,6 +91,7 @@ class Ranges:
         self._fault: BaseException | None = None
         self._over = threading.Event()
         self._eager = False
+        self._fill, self._least_fill, self._most_fill = FILL
         self._promised = 0
         self._replies: list[requests.Response] = []
         self._lock = threading.Lock()
@@ -116,7 +118,8 @@ class Ranges:
                 self._be_eager(wanted=eager())
                 slots = self._sender.slots
                 filling = self._eager and len(self._file.jobs()) < max(1, slots.number - 1) and not slots.pressed
-                job = self._file.next_job(fill=FILL if filling else 0, patience=POLL)
+                least, fill = NEXT if self._eager else 0, self._fill if filling else 0
+                job = self._file.next_job(least=least, fill=fill, patience=POLL)
                 if job and self._fault:  # what has just failed is not asked for again
                     self._file.end_job(job)
                 elif job:
@@ -196,10 +199,14 @@ class Ranges:
                     file.write(job.at, chunk[: max(0, job.stop - job.at)])
                 job.at += len(chunk)
                 if job.at >= job.stop or self._over.is_set() or not self._keeps_pace(job, check):
-                    return
-        if job.at < job.stop:
-            broken = Unreachable(f"{self._sender.provider.name} broke off {job.stop - job.at:,} bytes early; try again")
-            raise PassingFault(broken)
+                    break
+            else:
+                if job.at < job.stop:
+                    early = f"{self._sender.provider.name} broke off {job.stop - job.at:,} bytes early; try again"
+                    raise PassingFault(Unreachable(early))
+        if not job.until:
+            speed = (job.at - job.start) / max(0.001, time.monotonic() - job.begun)
+            self._fill = min(max(self._least_fill, int(speed * FILLING)), self._most_fill)
 
     def _must_be_the_range(self, response: requests.Response, job: Job) -> None:
         """Never splice: what comes has to be the range that was asked for, of the same version of the file."""
@@ -214,14 +221,11 @@ class Ranges:
             raise PassingFault(Unreachable(f"{name} sent another part of the file than was asked for; try again"))
 
     def _keeps_pace(self, job: Job, check: Callable[[], None]) -> bool:
-        """Wait where others are to go first, or the reader is far behind; tell whether to go on at all."""
+        """Wait where the reader is far behind, and no more than he reads is wanted; tell whether to go on at all."""
         while not self._over.is_set():
-            if not job.urgent and self._sender.slots.pressed:
-                if self._sender.slots.starved:
-                    return False
-            elif self._eager or job.at <= job.reader + AHEAD:
+            if self._eager or job.at <= job.reader + AHEAD:
                 return True
-            elif time.monotonic() - job.touched > IDLE:
+            if time.monotonic() - job.touched > IDLE:
                 return False
             check()
             time.sleep(0.01)

@@ -45,8 +45,8 @@ class Slots:
     def taken(self, check: Callable[[], None], urgent: Callable[[], bool] = always) -> Iterator[None]:
         """Take one of the connections; waits for it, calling `check`, which may raise to give up.
 
-        `urgent` tells at any time whether somebody waits for what the connection is to bring. As long as it does,
-        `pressed` tells the others to stand still; and `starved` to give theirs back, where it has none yet.
+        `urgent` tells at any time whether somebody waits for what the connection is to bring. As long as it does, it
+        goes before the others, and `pressed` tells them to begin nothing.
         """
         turn = _Turn(urgent)
         with self._news:
@@ -77,15 +77,9 @@ class Slots:
 
     @property
     def pressed(self) -> bool:
-        """Tell whether something urgent is under way, or was a moment ago, so that what only fills stands still."""
+        """Tell whether something urgent is under way, or was a moment ago, so that what only fills is not to begin."""
         with self._news:
             now = time.monotonic()
             if urgent := any(turn.urgent() for turn in self._turns):
                 self._urgent = now
             return urgent or now - self._urgent < QUIET
-
-    @property
-    def starved(self) -> bool:
-        """Tell whether something urgent waits for a connection."""
-        with self._news:
-            return self._starved()

@@ -242,7 +242,7 @@ def test_what_is_read_comes_before_what_only_fills(room: Room, provider: Meddlin
 def test_several_connections_fill_and_one_is_left_for_who_reads(
     room: Room, provider: Meddling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ranges, "FILL", 1 << 20)
+    monkeypatch.setattr(ranges, "FILL", (1 << 20, 1 << 20, 1 << 20))
     monkeypatch.setattr(jobs, "NEAR", (1, 1))
     hold = threading.Event()
     engine, product = start(room, "whole", connections=4)
@@ -262,7 +262,7 @@ def test_several_connections_fill_and_one_is_left_for_who_reads(
 def test_many_readers_never_use_more_connections_than_allowed(
     room: Room, provider: Meddling, came: list[int], monkeypatch: pytest.MonkeyPatch, connections: int
 ) -> None:
-    monkeypatch.setattr(ranges, "FILL", 1 << 20)
+    monkeypatch.setattr(ranges, "FILL", (1 << 20, 1 << 20, 1 << 20))
     engine, product = start(room, "whole", connections=connections)
     right = provider.md5sums(UID)
     assert together(8, lambda: md5sums(engine, product)) == [right] * 8

@@ -20,6 +20,10 @@ def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eofs.slots.QUIET", 0.0)
 
 
+def is_pressed(slots: Slots) -> bool:
+    return slots.pressed
+
+
 def never() -> bool:
     return False
 
@@ -38,35 +42,32 @@ def test_no_more_are_taken_at_a_time_than_there_are() -> None:
 
     assert together(20, work) == [None] * 20
     assert 1 <= most[0] <= 3
-    assert not slots.pressed
+    assert not is_pressed(slots)
 
 
 def test_what_is_urgent_presses_from_the_moment_that_it_waits_until_it_is_over() -> None:
-    slots = Slots(1)
+    slots, go = Slots(1), threading.Event()
+
+    def urgent() -> None:
+        with slots.taken(nothing):
+            go.wait(60)
+
     with slots.taken(nothing, never):
-        assert (slots.pressed, slots.starved) == (False, False)
-        go = threading.Event()
-
-        def urgent() -> None:
-            with slots.taken(nothing):
-                go.wait(60)
-
+        assert not is_pressed(slots)
         waiting = aside(urgent)
-        until(lambda: slots.starved)
-        assert slots.pressed
-    until(lambda: not slots.starved)
-    assert slots.pressed
+        until(lambda: is_pressed(slots))
+    assert is_pressed(slots)
     go.set()
     waiting.result(60)
-    assert not slots.pressed
+    assert not is_pressed(slots)
 
 
 def test_what_becomes_urgent_while_it_has_a_connection_presses_from_then_on() -> None:
     slots, wanted = Slots(2), threading.Event()
     with slots.taken(nothing, wanted.is_set):
-        assert not slots.pressed
+        assert not is_pressed(slots)
         wanted.set()
-        assert (slots.pressed, slots.starved) == (True, False)
+        assert is_pressed(slots)
 
 
 def test_what_is_urgent_gets_the_next_free_connection_however_long_others_have_waited() -> None:
@@ -81,7 +82,7 @@ def test_what_is_urgent_gets_the_next_free_connection_however_long_others_have_w
         patient = aside(take, "fills", False)
         until(lambda: len(slots._turns) == 2)
         pressing = aside(take, "waited for", True)
-        until(lambda: slots.starved)
+        until(lambda: is_pressed(slots))
         held.close()
         pressing.result(60)
         patient.result(60)
@@ -96,15 +97,15 @@ def test_who_waits_can_give_up() -> None:
 
     with slots.taken(nothing), pytest.raises(TimeoutError), slots.taken(give_up):
         pass
-    assert not slots.pressed
+    assert not is_pressed(slots)
 
 
 def test_what_only_fills_goes_on_a_while_after_the_last_who_waited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eofs.slots.QUIET", 3600.0)
     slots = Slots(1)
-    assert not slots.pressed
+    assert not is_pressed(slots)
     with slots.taken(nothing):
-        assert slots.pressed
-    assert (slots.pressed, slots.starved) == (True, False)
+        assert is_pressed(slots)
+    assert is_pressed(slots)
     monkeypatch.setattr("eofs.slots.QUIET", 0.0)
-    assert not slots.pressed
+    assert not is_pressed(slots)

@@ -184,15 +184,12 @@ class Story:
         here = file.reaches(0) if file.size is not None else 0
         with client.connection(self._rest):
             self.resting = False
-            response = (
-                client.get(url, start=here, validator=file.validator)
-                if file.arrived or self._in_order
-                else ranges.ask(file, cache, client, url, bare=self.product.bare)
-            )
-            self._is_online()
-            if response:
-                with contextlib.closing(response):
-                    self._hang_up = functools.partial(transfer.hang_up, response)
+            in_order = bool(file.arrived) or self._in_order
+            wanted = {"start": here} if in_order else ranges.first(bare=self.product.bare)
+            with contextlib.closing(client.get(url, **wanted, validator=file.validator)) as response:
+                self._hang_up = functools.partial(transfer.hang_up, response)
+                self._is_online()
+                if in_order or not ranges.begin(file, cache, client, response, bare=self.product.bare):
                     transfer.receive(file, cache, client, response, self._check)
 
     def _serve(self, file: PartialFile, url: str) -> bool:
