@@ -19,7 +19,7 @@ import re
 from base64 import b64encode
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote_plus, urlencode, urlsplit, urlunsplit
 
 from eofs.errors import AccessRefused
 
@@ -36,42 +36,106 @@ _AUTHORITY = re.compile(rf"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>{_NAME})\.?)(?::(
 _ENTRY = re.compile(rf"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>\.?{_NAME})\.?)(?P<port>:[0-9]{{1,5}}|:\*)?")
 
 
+_NAME_IN_BRACES = re.compile(r"\{([A-Za-z_][A-Za-z0-9_-]*)\}")
+
+
+def _nothing(_provider: Provider, _url: str) -> Mapping[str, str]:
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One way to log in: a row of `KINDS`.
+    """One way to log in: a row of `KINDS`. Nothing here asks anybody: `eofs.logins` fetches tokens.
 
     Attributes:
         name: what a provider's ``auth.type`` says.
         wants: names of the credentials without which it cannot work.
-        apply: credentials → the headers that carry them. It asks nobody: a kind that has to fetch a token first
-            gets the token among its credentials.
+        headers: the headers that carry the credentials to an address that may receive them.
+        query: what carries them in the address' query, by name.
+        asks: a token or a signature has to be fetched first, by `eofs.logins`.
     """
 
     name: str
-    wants: tuple[str, ...]
-    apply: Callable[[Mapping[str, str]], Mapping[str, str]]
+    wants: Callable[[Provider], tuple[str, ...]]
+    headers: Callable[[Provider, str], Mapping[str, str]] = _nothing
+    query: Callable[[Provider, str], Mapping[str, str]] = _nothing
+    asks: bool = False
 
 
-def _no_headers(_credentials: Mapping[str, str]) -> Mapping[str, str]:
-    return {}
+def _wanting(*names: str) -> Callable[[Provider], tuple[str, ...]]:
+    return lambda _provider: names
 
 
-def _basic(credentials: Mapping[str, str]) -> Mapping[str, str]:
-    """HTTP Basic in UTF-8 (RFC 7617); bytes that a variable held and that are not UTF-8 go as they are."""
-    pair = f"{credentials['username']}:{credentials['password']}".encode("utf-8", "surrogateescape")
-    return {"Authorization": f"Basic {b64encode(pair).decode('ascii')}"}
+def _basic(provider: Provider, _url: str) -> Mapping[str, str]:
+    return {"Authorization": basic(provider.credentials["username"], provider.credentials["password"])}
 
+
+def _earthdata(provider: Provider, url: str) -> Mapping[str, str]:
+    """Log in where every host of NASA's redirects to; the host itself then gives a cookie, which the client keeps.
+
+    See "How To Access Data With PYTHON" in the wiki of urs.earthdata.nasa.gov.
+    """
+    at = authority(str(provider.login.get("auth_uri", EARTHDATA)))
+    return _basic(provider, url) if at is not None and authority(url) == at else {}
+
+
+def _filled_headers(provider: Provider, _url: str) -> Mapping[str, str]:
+    """Fill ``auth.headers``; a cookie is one of them: ``Cookie: "seeedtoken={apikey}"``."""
+    return filled(provider.login.get("headers", {}), provider.credentials)
+
+
+def _all_credentials(provider: Provider, _url: str) -> Mapping[str, str]:
+    return provider.credentials
+
+
+EARTHDATA = "https://urs.earthdata.nasa.gov/"
 
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind("none", (), _no_headers),
-        Kind("basic", ("username", "password"), _basic),
+        Kind("none", _wanting()),
+        Kind("basic", _wanting("username", "password"), headers=_basic),
+        Kind("header", lambda provider: names_in(provider.login.get("headers", {})), headers=_filled_headers),
+        Kind("query", lambda provider: tuple(provider.credentials) or ("apikey",), query=_all_credentials),
+        Kind("earthdata", _wanting("username", "password"), headers=_earthdata),
+        Kind("oidc_password", _wanting("username", "password"), asks=True),
+        Kind("client_credentials", _wanting("username", "password"), asks=True),
+        Kind("token", lambda provider: tuple(provider.credentials) or ("username", "password"), asks=True),
+        Kind("signed", _wanting(), asks=True),
     )
 }
 
 # The plug-ins of eodag that do the same, in lower case.
-EODAG_KINDS = {"genericauth": "basic", "httpbasicauth": "basic"}
+EODAG_KINDS = {
+    "genericauth": "basic",
+    "httpbasicauth": "basic",
+    "httpheaderauth": "header",
+    "httpquerystringauth": "query",
+    "keycloakoidcpasswordauth": "oidc_password",
+    "tokenauth": "token",
+    "sasauth": "signed",
+}
+
+
+def basic(username: str, password: str) -> str:
+    """Return HTTP Basic in UTF-8 (RFC 7617); bytes that a variable held and that are not UTF-8 go as they are."""
+    pair = f"{username}:{password}".encode("utf-8", "surrogateescape")
+    return f"Basic {b64encode(pair).decode('ascii')}"
+
+
+def names_in(templates: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names in braces in some templates, each once."""
+    return tuple(dict.fromkeys(name for text in templates.values() for name in _NAME_IN_BRACES.findall(text)))
+
+
+def filled(templates: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
+    """Put values in the place of their names in braces; a template of which one is not known is left out."""
+    known = {name for name, value in values.items() if value}
+    return {
+        key: _NAME_IN_BRACES.sub(lambda found: values[found[1]], text)
+        for key, text in templates.items()
+        if known.issuperset(_NAME_IN_BRACES.findall(text))
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,13 +213,54 @@ def headers(provider: Provider, url: str) -> dict[str, str]:
         nothing where `url` may not receive credentials, or where there are none to send.
 
     Raises:
+        AccessRefused: the configuration names a way to log in that this version does not know, or a credential is
+            none that a header could carry.
+    """
+    kind = _kind_for(provider, url)
+    return checked(provider, kind.headers(provider, url)) if kind else {}
+
+
+def address(provider: Provider, url: str) -> str:
+    """Return `url` with the credentials that go in its query, if it may receive them.
+
+    Raises:
         AccessRefused: the configuration names a way to log in that this version does not know.
     """
+    kind = _kind_for(provider, url)
+    return with_query(url, kind.query(provider, url)) if kind else url
+
+
+def checked(provider: Provider, headers: Mapping[str, str]) -> dict[str, str]:
+    """Return headers that can be sent.
+
+    Raises:
+        AccessRefused: one holds a line break or another character that no header can carry (RFC 9110, section 5.5).
+    """
+    for name, value in headers.items():
+        if not re.fullmatch(r"[ -~]*", value):
+            raise AccessRefused(
+                f"the credentials of {provider.name} hold a character that the header {name} cannot carry; check them"
+            )
+    return dict(headers)
+
+
+def with_query(url: str, added: Mapping[str, str]) -> str:
+    """Return an address with these names in its query, in place of those of the same names; to the letter else."""
+    if not added:
+        return url
+    parts = urlsplit(url)
+    pairs = filter(None, parts.query.split("&"))
+    kept = [pair for pair in pairs if unquote_plus(pair.partition("=")[0]) not in added]
+    return urlunsplit(parts._replace(query="&".join([*kept, urlencode(added)])))
+
+
+def _kind_for(provider: Provider, url: str) -> Kind | None:
+    """Return the way to log in at `url`; None where nothing is to be sent."""
     if not may_receive(provider, url) or missing(provider):
-        return {}
+        return None
     if provider.auth not in KINDS:
         raise AccessRefused(f"no way to log in to {provider.name}: {how_to_supply(provider)}")
-    return dict(KINDS[provider.auth].apply(provider.credentials))
+    return KINDS[provider.auth]
 
 
 def missing(provider: Provider) -> tuple[str, ...]:
@@ -178,4 +283,4 @@ def how_to_supply(provider: Provider) -> str:
 
 
 def _wants(provider: Provider) -> tuple[str, ...]:
-    return KINDS[provider.auth].wants if provider.auth in KINDS else ()
+    return KINDS[provider.auth].wants(provider) if provider.auth in KINDS else ()

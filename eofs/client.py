@@ -4,26 +4,24 @@ Redirects are followed by hand, so that credentials go to the provider's own hos
 would drop ``Authorization`` where Copernicus needs it, and would carry a custom header to any host.
 
 Threads: a `Client` may be used by many threads. Its session is only read after it has been made; its connections are
-counted by `Slots`.
+counted by `Slots`, its tokens kept by `Login`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import email.utils
 import http.client
-import random
-import ssl
-import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import requests
 import urllib3
 
-from eofs import __version__, auth, heads
-from eofs.errors import AccessRefused, EofsError, Gone, NotReady, NotSupported, ProviderFailed, Stalled, Unreachable
-from eofs.links import names_a_page, plain
+from eofs import __version__, auth, faults, heads
+from eofs.errors import AccessRefused, Gone, NotReady, NotSupported, ProviderFailed
+from eofs.faults import CONNECT_TIMEOUT, PassingFault, Staging, retry_after
+from eofs.links import names_a_page
+from eofs.logins import Login
 from eofs.slots import Slots, always
 
 if TYPE_CHECKING:
@@ -32,32 +30,13 @@ if TYPE_CHECKING:
 
     from eofs.config import Network
     from eofs.heads import Reply
+    from eofs.logins import Pass
     from eofs.model import Provider
 
-CONNECT_TIMEOUT = 15.0  # seconds
 MAX_REDIRECTS = 10
-LONGEST_BACK_OFF = 120.0  # seconds between two tries, unless the provider asks for more
 QUICKLOOKS = 4  # connections kept open beside those for data
 CHUNK = 128 << 10  # bytes read from the network at a time
 NO_HEAD = frozenset({400, 401, 403, 405, 406, 501})  # statuses of HEAD that say nothing of GET
-
-
-class PassingFault(Exception):
-    """A failure that another try may not meet: a broken connection, 429, 5xx.
-
-    Attributes:
-        error: what it is when the tries have run out.
-        retry_after: seconds that the provider asks to wait, or None.
-    """
-
-    def __init__(self, error: EofsError, retry_after: float | None = None) -> None:
-        super().__init__(str(error))
-        self.error = error
-        self.retry_after = retry_after
-
-
-class Staging(Exception):
-    """The provider has the product on tape and is bringing it: ask again later."""
 
 
 class Client:
@@ -67,6 +46,7 @@ class Client:
         self.provider = provider
         self._network = network
         self._stall_timeout = stall_timeout
+        self._login = Login(provider, network, stall_timeout=stall_timeout)
         self.slots = Slots(max(1, min(provider.max_connections, connections)))
         self._session = requests.Session()
         # Without this, ~/.netrc would replace our credentials, also after a redirect to another host.
@@ -79,6 +59,7 @@ class Client:
     def close(self) -> None:
         """Close the connections that nobody uses."""
         self._session.close()
+        self._login.close()
 
     def connection(
         self, check: Callable[[], None], urgent: Callable[[], bool] = always
@@ -166,15 +147,23 @@ class Client:
         raise ProviderFailed(f"{self.provider.name} redirects without end; try again later")
 
     def _send(self, url: str, wanted: Mapping[str, str], method: str) -> requests.Response:
-        headers = {**wanted, **auth.headers(self.provider, url)}
-        with self.faults(url):
+        """Ask, logged in where that host may see it; once more where a token turns out to be over."""
+        used = self._login.authorise(url)
+        response = self._ask(used, wanted, method)
+        if not self._login.refused(used, response.status_code):
+            return response
+        response.close()
+        return self._ask(self._login.authorise(url), wanted, method)
+
+    def _ask(self, way: Pass, wanted: Mapping[str, str], method: str) -> requests.Response:
+        with self._faults(way.url):
             return self._session.request(
                 method,
-                url,
-                headers=headers,
+                way.url,
+                headers={**wanted, **way.headers},
                 stream=True,
                 allow_redirects=False,
-                proxies=self._network.proxies_for(url),
+                proxies=self._network.proxies_for(way.url),
                 timeout=(CONNECT_TIMEOUT, self._stall_timeout),
             )
 
@@ -184,34 +173,13 @@ class Client:
         Raises:
             PassingFault: the connection broke, or went silent, or ended before its time.
         """
-        with self.faults(response.url):
+        with self._faults(response.url):
             # Not `stream`, which gives nothing before it has a whole chunk.
             while piece := response.raw.read1(CHUNK, decode_content=True):
                 yield piece
 
-    @contextlib.contextmanager
-    def faults(self, url: str) -> Iterator[None]:
-        """Turn what requests and urllib3 raise into our own errors."""
-        host, name = urlsplit(url).hostname or url, self.provider.name
-        try:
-            yield
-        except (requests.exceptions.SSLError, urllib3.exceptions.SSLError) as error:
-            inner = _innermost(error)
-            if isinstance(inner, ssl.SSLEOFError | ssl.SSLZeroReturnError):  # it went away, which is no matter of trust
-                raise PassingFault(Unreachable(f"{host} ({name}) broke off the connection; try again")) from error
-            what = "certificate" if isinstance(inner, ssl.SSLCertVerificationError) else "TLS"
-            raise Unreachable(f"the {what} of {host} ({name}) cannot be trusted: {_cause(error)}") from error
-        except (requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError) as error:
-            silent = Stalled(f"{host} ({name}) sent nothing for {self._stall_timeout:g} s; try again later")
-            raise PassingFault(silent) from error
-        except urllib3.exceptions.DecodeError as error:
-            wrong = ProviderFailed(f"{name} sent bytes that cannot be unpacked as it says; try again later")
-            raise PassingFault(wrong) from error
-        except ValueError as error:  # also that of a redirect
-            raise NotSupported(f"the link of the search result cannot be used: {plain(url)}") from error
-        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            broken = Unreachable(f"{host} ({name}) cannot be reached: {_cause(error)}; check the network, try again")
-            raise PassingFault(broken) from error
+    def _faults(self, url: str) -> AbstractContextManager[None]:
+        return faults.ours(url, self.provider.name, self._stall_timeout)
 
 
 def _range(start: int, stop: int | None, last: int, validator: str | None) -> dict[str, str]:
@@ -288,41 +256,3 @@ def reply(response: requests.Response) -> Reply:
         said = response.headers.get("Content-Range", "nothing")
         raise PassingFault(ProviderFailed(f"the provider says {said!r} of the bytes it sends; try again later"))
     return found
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that ``Retry-After`` asks for, whether it names them or a date; None where it does not."""
-    text = headers.get("Retry-After", "").strip()
-    if text.isdecimal():
-        return float(text)
-    with contextlib.suppress(ValueError, TypeError, OverflowError):
-        seconds: float = email.utils.parsedate_to_datetime(text).timestamp() - time.time()
-        return max(0.0, seconds)
-    return None
-
-
-def back_off(tries: int, delay: float, asked: float | None, *, chance: Callable[[], float] = random.random) -> float:
-    """Return the seconds to wait after the failure number `tries` (from 1): doubled each time, with jitter.
-
-    What the provider asks for is the least; it is never waited for less.
-    """
-    own = min(delay * 2.0 ** min(tries - 1, 99), LONGEST_BACK_OFF) * (0.5 + chance() / 2)
-    return max(own, asked or 0.0)
-
-
-def _innermost(error: BaseException) -> BaseException:
-    while True:
-        inner = getattr(error, "reason", None) or error.__cause__ or error.__context__
-        if not isinstance(inner, BaseException):
-            return error
-        error = inner
-
-
-def _cause(error: BaseException) -> str:
-    """Return the innermost reason of an error of requests in a few words, without the address, which may be secret."""
-    error = _innermost(error)
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    if isinstance(error, urllib3.exceptions.NameResolutionError):
-        return "its name cannot be resolved"
-    return type(error).__name__

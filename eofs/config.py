@@ -86,11 +86,12 @@ class Config:
         return self.output_dirs.get(provider.lower())
 
 
-def load(command_line: Mapping[str, str | bool], *, environ: Mapping[str, str] | None = None) -> Config:
+def load(command_line: Mapping[str, object], *, environ: Mapping[str, str] | None = None) -> Config:
     """Read every layer of the configuration.
 
     Args:
-        command_line: options as typed, by name (``-`` and ``_`` alike); True for a bare name.
+        command_line: options as typed, by name (``-`` and ``_`` alike); True for a bare name, a list for one that
+            was repeated.
         environ: the variables; those of the process where not given.
 
     Raises:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -103,6 +103,7 @@ class Provider:
         insecure_hosts: those of `hosts` that may be spoken to in plain http.
         auth: a row of `eofs.auth.KINDS`.
         credentials: what that row wants, by name; never shown.
+        login: what else that row has to know, by eodag's names (``oidc_config_url``, ``token_key``…); never shown.
         credentials_from: where the credentials were found, for the user to read (``~/.config/eodag/eodag.yml``).
         dl_url_params: added to the query of every download link.
         order: how a product is ordered; ``get`` means that asking for the download is the order.
@@ -122,6 +123,7 @@ class Provider:
     base_uri: str | None = None
     auth: str = "none"
     credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
+    login: Mapping[str, Any] = field(default_factory=dict, repr=False)
     credentials_from: str | None = None
     dl_url_params: Mapping[str, str] = field(default_factory=dict)
     order: str = "get"

@@ -223,7 +223,9 @@ class Ranges:
     def _keeps_pace(self, job: Job, check: Callable[[], None]) -> bool:
         """Wait where the reader is far behind, and no more than he reads is wanted; tell whether to go on at all."""
         while not self._over.is_set():
-            if self._eager or job.at <= job.reader + AHEAD:
+            if self._eager:  # who read has left, and somebody else waits: what is left is brought later
+                return job.urgent or job.stop - job.at <= self._fill or not self._sender.slots.urgent
+            if job.at <= job.reader + AHEAD:
                 return True
             if time.monotonic() - job.touched > IDLE:
                 return False

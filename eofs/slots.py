@@ -76,10 +76,15 @@ class Slots:
         return any(turn.waits and turn.urgent() for turn in self._turns)
 
     @property
+    def urgent(self) -> bool:
+        """Tell whether something urgent is under way."""
+        with self._news:
+            urgent = any(turn.urgent() for turn in self._turns)
+            if urgent:
+                self._urgent = time.monotonic()
+            return urgent
+
+    @property
     def pressed(self) -> bool:
         """Tell whether something urgent is under way, or was a moment ago, so that what only fills is not to begin."""
-        with self._news:
-            now = time.monotonic()
-            if urgent := any(turn.urgent() for turn in self._turns):
-                self._urgent = now
-            return urgent or now - self._urgent < QUIET
+        return self.urgent or time.monotonic() - self._urgent < QUIET

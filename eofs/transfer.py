@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from eofs import archive, checksums, client, heads
 from eofs.blocks import View
 from eofs.errors import AccessRefused, Corrupt, ProviderFailed, Unreachable
+from eofs.faults import PassingFault
 from eofs.links import names_a_page
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def receive(
             check()
             if file.size is not None and offset + len(chunk) > file.size:
                 file.restart()
-                raise client.PassingFault(ProviderFailed(f"{sender.provider.name} sent more than it said; try again"))
+                raise PassingFault(ProviderFailed(f"{sender.provider.name} sent more than it said; try again"))
             if file.size is None and offset // GROWTH != (offset + len(chunk)) // GROWTH:
                 with cache.room(file.path, offset + len(chunk) + GROWTH):
                     pass
@@ -57,7 +58,7 @@ def receive(
         file.begin(offset, file.validator)
     elif offset < file.size:
         broken = Unreachable(f"{sender.provider.name} broke off after {offset:,} of {file.size:,} bytes; try again")
-        raise client.PassingFault(broken)
+        raise PassingFault(broken)
 
 
 def hang_up(response: requests.Response) -> None:
@@ -72,7 +73,7 @@ def begin(file: PartialFile, cache: Cache, head: Reply) -> None:
     if head.start:
         if head.start != here or head.size not in {None, file.size} or heads.differ(head.validator, file.validator):
             file.restart()
-            raise client.PassingFault(ProviderFailed("the provider answered with other bytes than were asked for"))
+            raise PassingFault(ProviderFailed("the provider answered with other bytes than were asked for"))
     elif heads.is_weak(file.validator) or head.validator != file.validator:
         file.restart()
     size = head.size if head.size is not None else file.size if head.start else None

@@ -197,11 +197,67 @@ def test_what_is_missing(kind: str, credentials: Mapping[str, str], missing: tup
     assert bool(auth.headers(provider, "https://peps.cnes.fr/")) is complete
 
 
+KEYS = replace(PEPS, credentials={"apikey": "k&y=1"})
+
+
 def test_every_kind_works_with_what_it_wants() -> None:
     for name, kind in auth.KINDS.items():
         assert kind.name == name
-        assert all(isinstance(value, str) for value in kind.apply(dict.fromkeys(kind.wants, "x")).values())
+        provider = replace(PEPS, auth=name, credentials={})
+        provider = replace(provider, credentials=dict.fromkeys(auth.missing(provider), "x"))
+        assert auth.missing(provider) == ()
+        assert all(isinstance(text, str) for text in kind.headers(provider, "https://peps.cnes.fr/").values())
     assert set(auth.EODAG_KINDS.values()) <= set(auth.KINDS)
+
+
+@pytest.mark.parametrize(
+    ("headers", "sent"),
+    [
+        ({"X-API-Key": "{apikey}"}, {"X-API-Key": "k&y=1"}),
+        ({"Authorization": "Apikey {apikey}"}, {"Authorization": "Apikey k&y=1"}),
+        ({"Cookie": "seeedtoken={apikey}", "X-Fixed": "1"}, {"Cookie": "seeedtoken=k&y=1", "X-Fixed": "1"}),
+        ({"X-API-Key": "{apikey.__class__} {}"}, {"X-API-Key": "{apikey.__class__} {}"}),
+    ],
+    ids=["a key of its own", "Authorization", "a cookie", "no other braces"],
+)
+def test_a_header_is_filled_with_the_credentials(headers: dict[str, str], sent: dict[str, str]) -> None:
+    provider = replace(KEYS, auth="header", login={"headers": headers})
+    assert auth.headers(provider, "https://peps.cnes.fr/") == sent
+    assert auth.headers(provider, "https://elsewhere.example/") == {}
+
+
+def test_a_header_wants_what_stands_in_its_braces() -> None:
+    provider = replace(PEPS, auth="header", login={"headers": {"a": "{access_key}", "s": "{secret_key}"}})
+    assert auth.missing(provider) == ("access_key", "secret_key")
+
+
+@pytest.mark.parametrize("apikey", ["a\r\nX-Other: 1", "clé"])
+def test_a_credential_that_no_header_can_carry_is_refused_and_not_shown(apikey: str) -> None:
+    provider = replace(PEPS, auth="header", login={"headers": {"K": "{apikey}"}}, credentials={"apikey": apikey})
+    with pytest.raises(AccessRefused, match="the credentials of peps hold a character") as refused:
+        auth.headers(provider, "https://peps.cnes.fr/")
+    assert apikey not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "asked"),
+    [
+        ("https://peps.cnes.fr/x", "https://peps.cnes.fr/x?apikey=k%26y%3D1"),
+        ("https://peps.cnes.fr/x?a=%2f&b", "https://peps.cnes.fr/x?a=%2f&b&apikey=k%26y%3D1"),
+        ("https://peps.cnes.fr/x?apikey=old&a=1", "https://peps.cnes.fr/x?a=1&apikey=k%26y%3D1"),
+        ("https://elsewhere.example/x", "https://elsewhere.example/x"),
+    ],
+)
+def test_a_key_in_the_query_goes_to_the_hosts_of_the_provider_only(url: str, asked: str) -> None:
+    provider = replace(KEYS, auth="query")
+    assert auth.address(provider, url) == asked
+    assert auth.headers(provider, url) == {}
+
+
+def test_earthdata_sees_the_password_at_its_log_in_only() -> None:
+    nasa = replace(PEPS, auth="earthdata", hosts=("urs.earthdata.nasa.gov", "data.nsidc.earthdatacloud.nasa.gov"))
+    assert auth.headers(nasa, "https://data.nsidc.earthdatacloud.nasa.gov/x.h5") == {}
+    assert "Basic" in auth.headers(nasa, "https://urs.earthdata.nasa.gov/oauth/authorize?x=1")["Authorization"]
 
 
 def test_how_to_supply_names_the_variables_and_the_file() -> None:
@@ -234,9 +290,9 @@ def test_a_provider_that_wants_nothing_says_so() -> None:
 
 
 def test_a_way_to_log_in_that_is_not_there_yet_is_refused_when_it_is_needed() -> None:
-    provider = replace(PEPS, auth="KeycloakOIDCPasswordAuth")
+    provider = replace(PEPS, auth="OIDCAuthorizationCodeFlowAuth")
     assert auth.missing(provider) == ()
     assert auth.headers(provider, "https://elsewhere.example/") == {}
-    with pytest.raises(AccessRefused, match="KeycloakOIDCPasswordAuth") as refused:
+    with pytest.raises(AccessRefused, match="OIDCAuthorizationCodeFlowAuth") as refused:
         auth.headers(provider, "https://peps.cnes.fr/")
     assert "alice" not in str(refused.value)

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from responses import matchers
 
 from eofs import __version__, catalog, config
-from eofs.client import LONGEST_BACK_OFF, MAX_REDIRECTS, Client, PassingFault, Staging, back_off, reply, retry_after
+from eofs.client import MAX_REDIRECTS, Client, reply
 from eofs.config import Network
 from eofs.demo import DemoProvider, Reply, ten_products
 from eofs.errors import (
@@ -38,6 +38,7 @@ from eofs.errors import (
     Stalled,
     Unreachable,
 )
+from eofs.faults import LONGEST_BACK_OFF, PassingFault, Staging, back_off, retry_after
 from eofs.links import download_urls, plain
 from eofs.model import Product, Provider
 from eofs.status import StorageStatus

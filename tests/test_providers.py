@@ -64,7 +64,17 @@ def test_the_built_in_files_are_read_once() -> None:
         ({"auth": {"type": "GenericAuth"}}, "auth", "basic"),
         ({"auth": {"type": "GenericAuth", "method": "basic"}}, "auth", "basic"),
         ({"auth": {"type": "GenericAuth", "method": "digest"}}, "auth", "GenericAuth, method digest"),
-        ({"auth": {"type": "HTTPHeaderAuth"}}, "auth", "HTTPHeaderAuth"),
+        ({"auth": {"type": "HTTPHeaderAuth"}}, "auth", "header"),
+        ({"auth": {"type": "KeycloakOIDCPasswordAuth"}}, "auth", "oidc_password"),
+        ({"auth": {"type": "OIDCTokenExchangeAuth"}}, "auth", "OIDCTokenExchangeAuth"),
+        ({"auth": {"token_uri": " https://a.example/token "}}, "login", {"token_uri": "https://a.example/token"}),
+        ({"auth": {"auth_uri": "https://a.example/?u={url}"}}, "login", {"auth_uri": "https://a.example/?u={url}"}),
+        ({"auth": {"client_id": "public", "client_secret": None}}, "login", {"client_id": "public"}),
+        ({"auth": {"headers": {"X-API-Key": "{apikey}"}}}, "login", {"headers": {"X-API-Key": "{apikey}"}}),
+        ({"auth": {"token_provision": "QS", "token_qs_key": "t"}}, "login",
+         {"token_provision": "qs", "token_qs_key": "t"}),
+        ({"auth": {"auth_tuple": ["username", "password"], "post_credentials": "false"}}, "login",
+         {"auth_tuple": ("username", "password"), "post_credentials": False}),
         ({"auth": {"credentials": {"USERNAME": "a", "pin": 7}}}, "credentials", {"username": "a", "pin": "7"}),
         ({"auth": {"credentials": {"username": None, "password": " "}}}, "credentials", {}),
         ({"auth": {"credentials": {"username": "a"}}}, "credentials_from", "eofs.yml"),
@@ -96,12 +106,37 @@ def test_what_each_key_means(settings: dict[str, Any], field: str, value: object
     assert getattr(build(settings), field) == value
 
 
+def test_the_log_in_of_a_provider_as_eodag_describes_it() -> None:
+    url = "https://identity.example/auth/realms/X/.well-known/openid-configuration"
+    described = {
+        "type": "KeycloakOIDCPasswordAuth",
+        "matching_url": "https://catalogue.example",
+        "oidc_config_url": url,
+        "client_id": "public",
+        "client_secret": None,
+        "token_provision": "qs",
+        "token_qs_key": "token",
+        "allowed_audiences": ["PUBLIC"],
+        "auth_error_code": 401,
+        "credentials": {"username": "alice", "password": "hunter2", "totp": 123456},
+    }
+    provider = build({"auth": described}, "mine")
+    assert (provider.auth, provider.auth_error_codes) == ("oidc_password", frozenset({401}))
+    assert provider.credentials == {"username": "alice", "password": "hunter2", "totp": "123456"}
+    login = {"oidc_config_url": url, "client_id": "public", "token_provision": "qs", "token_qs_key": "token"}
+    assert provider.login == login
+    assert "identity" not in repr(provider)
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
         ({"hosts": ["a/b"]}, "eofs.yml: peps.hosts: expected hosts such as"),
         ({"hosts": {"a": 1}}, "eofs.yml: peps.hosts: expected a single text"),
-        ({"auth": {"type": "bsaic"}}, "peps.auth.type cannot be 'bsaic': expected one of none, basic, or the name"),
+        ({"auth": {"type": "bsaic"}}, "peps.auth.type cannot be 'bsaic': expected one of none, basic, header,"),
+        ({"auth": {"token_uri": "a.example"}}, "peps.auth.token_uri cannot be 'a.example': expected an address"),
+        ({"auth": {"token_provision": "body"}}, "peps.auth.token_provision cannot be 'body': expected header or qs"),
+        ({"auth": {"headers": "Bearer hunter2"}}, "peps.auth.headers: expected names with a text each"),
         ({"auth": {"method": "ntlm"}}, "peps.auth.method cannot be 'ntlm': expected basic or digest"),
         (
             {"auth": {"auth_error_code": "login"}},

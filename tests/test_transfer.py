@@ -21,9 +21,10 @@ from hypothesis import strategies as st
 from eofs import archive, transfer
 from eofs.blocks import View
 from eofs.cache import Cache
-from eofs.client import Client, PassingFault
+from eofs.client import Client
 from eofs.config import Network
 from eofs.errors import AccessRefused, CacheFull, Cancelled, Corrupt, ProviderFailed, Unreachable
+from eofs.faults import PassingFault
 from eofs.model import Checksum, Member, Product
 from eofs.status import StorageStatus
 

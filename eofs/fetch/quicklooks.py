@@ -17,8 +17,8 @@ from concurrent import futures
 from typing import TYPE_CHECKING
 
 from eofs.blocks import POLL
-from eofs.client import PassingFault, Staging
 from eofs.errors import Cancelled, EofsError, NotReady, NotSupported, ProviderFailed
+from eofs.faults import PassingFault, Staging
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,8 +13,8 @@ import threading
 from typing import TYPE_CHECKING
 
 from eofs.blocks import POLL
-from eofs.client import LONGEST_BACK_OFF, PassingFault, Staging, back_off
 from eofs.errors import Cancelled, EofsError, ProviderFailed
+from eofs.faults import LONGEST_BACK_OFF, PassingFault, Staging, back_off
 from eofs.fetch.addresses import one_of
 
 if TYPE_CHECKING:

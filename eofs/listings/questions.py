@@ -19,8 +19,8 @@ import msgspec
 
 from eofs import auth
 from eofs.blocks import POLL
-from eofs.client import LONGEST_BACK_OFF, PassingFault, Staging, back_off
 from eofs.errors import Cancelled, ProviderFailed
+from eofs.faults import LONGEST_BACK_OFF, PassingFault, Staging, back_off
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

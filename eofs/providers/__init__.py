@@ -9,6 +9,11 @@ A file has the shape that a user may write for the same provider, with eodag's n
       credentials                              by name; in lower case
       hosts                                    further hosts that may see them
       auth_error_code                          HTTP statuses that mean "log in"
+      headers                                  those that carry a credential or a ``{token}``, by name
+      oidc_config_url, token_uri, auth_uri, refresh_uri, client_id, client_secret, request_method, req_data, req_format,
+      retrieve_headers, auth_tuple, post_credentials, token_type, token_key, refresh_token_key, token_expiration_key,
+      token_provision, token_qs_key, signed_url_key
+                                               how a token or a signature is asked for, and sent (`eofs.tokens`)
     download:
       base_uri, dl_url_params, ssl_verify, extract, order_enabled
       max_connections (or eodag's max_workers), retries, retry_delay, auth_error_code
@@ -35,7 +40,7 @@ from eofs.providers.values import Unexpected, boolean, is_blank, number, text, t
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_NEVER_SHOWN = {"credentials", "dl_url_params"}
+_NEVER_SHOWN = {"credentials", "dl_url_params", "client_secret", "headers", "retrieve_headers", "req_data"}
 FILES = ("odata-nodes", "eumetsat-entries")  # the rows of `eofs.listings.LISTINGS`, which stands on a higher floor
 
 
@@ -57,13 +62,6 @@ def _auth_type(value: object) -> str:
     raise Unexpected(f"one of {', '.join(auth.KINDS)}, or the name of an eodag plug-in")
 
 
-def _login(value: object) -> str:
-    """Read ``method`` of eodag's GenericAuth."""
-    if (method := text(value).strip().lower()) not in {"basic", "digest"}:
-        raise Unexpected("basic or digest")
-    return method
-
-
 def _credentials(value: object) -> dict[str, str]:
     return {name.lower(): each for name, each in texts(value).items()}
 
@@ -74,6 +72,21 @@ def _statuses(value: object) -> frozenset[int]:
 
 def _order(value: object) -> str:
     return "get" if boolean(value) else "none"
+
+
+def _one_of(*choices: str) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        if (word := text(value).strip().lower()) not in choices:
+            raise Unexpected(" or ".join(choices))
+        return word
+
+    return read
+
+
+def _address(value: object) -> str:
+    if auth.authority(written := text(value).strip()) is None:
+        raise Unexpected("an address such as 'https://example.org/token'")
+    return written
 
 
 def _files(value: object) -> str | None:
@@ -99,7 +112,7 @@ _KEYS = (  # of two that fill one field, the later wins
     _Key("closed", "closed", text),
     _Key("hosts", "hosts", _hosts),
     _Key("auth.type", "auth", _auth_type),
-    _Key("auth.method", "method", _login),
+    _Key("auth.method", "method", _one_of("basic", "digest")),
     _Key("auth.credentials", "credentials", _credentials),
     _Key("auth.hosts", "more_hosts", _hosts),
     _Key("download.auth_error_code", "auth_error_codes", _statuses),
@@ -114,6 +127,23 @@ _KEYS = (  # of two that fill one field, the later wins
     _Key("download.files", "files", _files),
     _Key("download.retries", "retries", whole(0, 100)),
     _Key("download.retry_delay", "retry_delay", number("seconds, 0 or more", least=0)),
+)
+
+# What `Provider.login` holds: settings of `auth` that only a kind of log-in knows.
+_LOGIN_KEYS = tuple(
+    _Key(f"auth.{name}", name, read)
+    for read, names in (
+        (_address, "oidc_config_url token_uri auth_uri refresh_uri"),
+        (text, "client_id client_secret token_key refresh_token_key token_expiration_key token_qs_key signed_url_key"),
+        (texts, "headers retrieve_headers req_data"),
+        (words, "auth_tuple"),
+        (boolean, "post_credentials"),
+        (_one_of("json", "text"), "token_type"),
+        (_one_of("json", "form"), "req_format"),
+        (_one_of("header", "qs"), "token_provision"),
+        (_one_of("get", "post"), "request_method"),
+    )
+    for name in names.split()
 )
 
 
@@ -137,6 +167,7 @@ def build(name: str, settings: Mapping[str, Any], *, source: str | None) -> Prov
     """
     read = {key: _read(key, name, settings, source) for key in _KEYS}
     found = {key.field: value for key, value in read.items() if value is not None}
+    login = {key.field: value for key in _LOGIN_KEYS if (value := _read(key, name, settings, source)) is not None}
     if found.pop("method", None) == "digest":
         found["auth"] = "GenericAuth, method digest"
     entries = [*_own_entry(found.get("base_uri")), *found.pop("hosts", ()), *found.pop("more_hosts", ())]
@@ -145,6 +176,7 @@ def build(name: str, settings: Mapping[str, Any], *, source: str | None) -> Prov
         hosts=tuple(dict.fromkeys(entry for entry, _ in entries)),
         insecure_hosts=tuple(dict.fromkeys(entry for entry, insecure in entries if insecure)),
         credentials_from=source if found.get("credentials") else None,
+        login=login,
         **found,
     )
 

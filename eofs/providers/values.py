@@ -92,15 +92,17 @@ def whole(least: int, most: int | None = None) -> Callable[[object], int]:
     return read
 
 
-def number(what: str, *, above: float = -math.inf, least: float = -math.inf) -> Callable[[object], float]:
-    """Return a reader of numbers, fractions included; `what` says what they count and where they begin."""
+def number(
+    what: str, *, above: float = -math.inf, least: float = -math.inf, most: float = math.inf
+) -> Callable[[object], float]:
+    """Return a reader of numbers, fractions included; `what` says what they count and where they begin and end."""
 
     def read(value: object) -> float:
         try:
             found = float(text(value))
         except ValueError:
             raise Unexpected(what) from None
-        if not math.isfinite(found) or found <= above or found < least:
+        if not math.isfinite(found) or found <= above or not least <= found <= most:
             raise Unexpected(what)
         return found
 
