@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from conftest import Mount
-from engine_room import DEMO, Room, content, md5sums, member, stories, together, unsure, until
+from engine_room import DEMO, IMPATIENT, Room, content, md5sums, member, pieces, stories, together, unsure, until
 
 from eofs import jobs, ranges
 from eofs.blocks import PartialFile
 from eofs.demo import DemoProvider, Reply, Request, ten_products
-from eofs.errors import Corrupt
+from eofs.errors import Corrupt, NotReady
 from eofs.fetch.window import SMALLEST
 from eofs.nodes import NOBODY
 from eofs.status import Activity, Local, StorageStatus
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from eofs.fetch import Engine
-    from eofs.model import Product
+    from eofs.model import Member, Product
 
 MEGABYTES = 8
 ONE = ten_products()[:1]
@@ -368,6 +368,26 @@ def test_a_member_whose_crc_is_wrong_is_fetched_afresh_once_and_then_corrupt(roo
         content(engine, product, "_B09.jp2")
     archive.write_bytes(good)
     assert content(engine, product, "_B09.jp2") == truth(room)[found.path]
+
+
+@both
+@pytest.mark.parametrize("ending", ["_B04.jp2", "MTD_MSIL1C.xml"])
+def test_who_does_not_wait_finds_the_file_when_he_comes_again(room: Room, fetch: str, ending: str) -> None:
+    engine, product = start(room, fetch)
+    found = member(engine, product, ending)
+    with pytest.raises(NotReady, match="is being brought: open it again"):
+        engine.open(product, found, IMPATIENT)
+    until(lambda: opens(engine, product, found))
+    assert b"".join(pieces(engine.open(product, found, IMPATIENT))) == truth(room)[found.path]
+    assert sent(room) <= (found.packed + 200_000 if fetch == "lazy" else size_of(room))
+
+
+def opens(engine: Engine, product: Product, found: Member) -> bool:
+    try:
+        engine.open(product, found, IMPATIENT).close()
+    except NotReady:
+        return False
+    return True
 
 
 @both

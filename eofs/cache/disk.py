@@ -7,10 +7,10 @@
     CACHE/lock                                   held while room is made
 
 What is on the disk is asked of the disk: no account is kept beside it. The length of a file is what it counts in the
-budget, also while it is under way; of a file that is only brought where it is read, the blocks that it takes. Its
-access time says when it was last used. A file that is in use is locked with flock(2): shared by those who read a whole
-file, exclusively by the one process that fills a partial one. So a file that another process uses is never evicted,
-two processes never fetch the same thing, and a crash frees everything.
+budget, also while it is under way; of one that is only brought where it is read, its blocks. Its access time says when
+it was last used; what is pinned (`pins`) goes last. A file in use is locked with flock(2): shared by those who read a
+whole file, exclusively by the one process that fills a partial one. So a file that another process uses is never
+evicted, two processes never fetch the same thing, and a crash frees everything.
 
 Threads: `Cache` guards the table of open files with one lock, under which files are opened, locked and closed, but
 nothing waits. Room is made under a file lock, one process and thread at a time.
@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING
 from eofs import maps
 from eofs.blocks import PartialFile
 from eofs.cache.names import place_name
+from eofs.cache.pins import is_pinned
 from eofs.cache.records import Records
 from eofs.errors import CacheFull, ConfigError
 from eofs.status import Local
@@ -47,11 +48,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
-    """What can be evicted by itself: a whole file, or a partial one with its map."""
+    """What can be evicted by itself, whole or partial with its map; `used`: whether it is pinned, its access time."""
 
     path: Path
     size: int
-    used: int
+    used: tuple[bool, int]
 
 
 class Cache:
@@ -144,10 +145,11 @@ class Cache:
     def release(self, file: PartialFile) -> None:
         """Let go of a file; the last to do so closes it."""
         with self._lock:
-            self._holders[file] -= 1
-            if self._holders[file]:
+            holders = self._holders.pop(file, 0)  # none, where it was closed with the cache
+            if holders > 1:
+                self._holders[file] = holders - 1
+            if holders != 1:
                 return
-            del self._holders[file]
             if self._current.get(file.path) is file:
                 del self._current[file.path]
             if file.whole:
@@ -264,7 +266,7 @@ class Cache:
             with contextlib.suppress(OSError):
                 stat = name.stat()
                 path = name.with_suffix("") if name.suffix == ".part" else name
-                yield _Unit(path, _taken(path, stat), stat.st_atime_ns)
+                yield _Unit(path, _taken(path, stat), (is_pinned(stat), stat.st_atime_ns))
 
 
 def _make(directory: Path) -> None:

@@ -6,6 +6,7 @@ story, file or client is called under it.
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import functools
 import logging
@@ -16,12 +17,14 @@ import cachetools
 
 from eofs import archive, bare, transfer
 from eofs.blocks import View
+from eofs.cache import pins
 from eofs.errors import AccessRefused, Changed, Corrupt, EofsError
 from eofs.fetch import standing
+from eofs.fetch.aside import Aside
 from eofs.fetch.clock import Clock, WallClock
 from eofs.fetch.failures import Failures
 from eofs.fetch.loose import Loose
-from eofs.fetch.members import Members
+from eofs.fetch.members import Members, reach
 from eofs.fetch.message import message, order_line
 from eofs.fetch.quicklooks import Quicklooks, file_name
 from eofs.fetch.stories import Running, Stories
@@ -31,7 +34,9 @@ from eofs.links import plain
 from eofs.status import Local, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from eofs.archive import Listing
     from eofs.blocks import PartialFile
@@ -65,6 +70,7 @@ class Engine:
         self._quicklooks = Quicklooks(cache, lambda product: self._client(product.provider))
         self._clients: dict[str, Client] = {}
         self._stories = Stories(cache, self._clock, self._surroundings, self._forget_listing)
+        self._aside = Aside(cache, self._stories)
         self._loose = Loose(cache, self._clock, self._stories, self._surroundings, self._source, self._refuse_crawlers)
         self._without_quicklook = Failures(self._clock)
         self._listings: cachetools.LRUCache[tuple[str, str], Listing] = cachetools.LRUCache(LISTINGS)
@@ -124,6 +130,8 @@ class Engine:
         format_name = self.listing(product, caller).format
         file, running = self._content(product, caller)
         try:
+            if not (caller.patient and self._options.block):
+                self._must_be_here(file, running, member)
             reader = self._members.open(product, file, format_name, member, caller)
         except BaseException:
             self._stories.leave(running)
@@ -131,6 +139,36 @@ class Engine:
         if not running:
             return reader
         return Following(reader, running.story.read_on, functools.partial(self._stories.leave, running))
+
+    def bring(self, product: Product, caller: Caller, turn: AbstractContextManager[object], *, pin: bool) -> list[Path]:
+        """Bring all of the product into the cache, and return its files there: its archive, or its loose files.
+
+        Args:
+            product: the product.
+            caller: who waits for it.
+            turn: entered when it has been ordered and waited for, and all of it is to be downloaded.
+            pin: it is to go last when the cache is full.
+        """
+        parts = self._loose.parts(product, caller) if self._loose.serves(product) else None
+        if parts is None:
+            return [self._bring(product, caller, turn, pin=pin)]
+        self._cache.must_fit(sum(part.size or 0 for part in parts))
+        return [self._bring(part, caller, turn, pin=pin) for part in parts]
+
+    def extract(self, product: Product, caller: Caller) -> Iterator[tuple[Member, Iterator[bytes]]]:
+        """Yield each file of the product with its bytes, of which the cache keeps no copy beside the product itself."""
+        listing = self.listing(product, caller)
+        if self._loose.serves(product):
+            for member in listing.members:
+                yield member, self._read(product, member, caller)
+            return
+        file, running = self._content(product, caller)
+        try:
+            for member in listing.members:
+                yield member, self._members.extract(product, file, listing.format, member, caller)
+        finally:
+            self._cache.release(file)
+            self._stories.leave(running)
 
     def quicklook(self, product: Product, caller: Caller) -> bytes:
         """Return the product's quicklook, fetched once; waits for that one request."""
@@ -153,6 +191,31 @@ class Engine:
         return file_name(product)
 
     # -- bringing ----------------------------------------------------------------------------------------------------
+
+    def _read(self, product: Product, member: Member, caller: Caller) -> Iterator[bytes]:
+        with contextlib.closing(self._loose.open(product, member, caller)) as reader:
+            for offset in range(0, member.size, transfer.STEP):
+                yield reader.read(offset, min(transfer.STEP, member.size - offset), caller)
+
+    def _bring(self, product: Product, caller: Caller, turn: AbstractContextManager[object], *, pin: bool) -> Path:
+        file, running = self._source(product, caller)
+        try:
+            if running:
+                with turn:
+                    self._stories.finish(running, caller)
+            if pin:
+                pins.pin(file.fileno())
+            return file.path
+        finally:
+            self._cache.release(file)
+            self._stories.leave(running)
+
+    def _must_be_here(self, file: PartialFile, running: Running | None, member: Member) -> None:
+        try:
+            self._aside.must_be_here(file, running, *reach(member), member.path)
+        except BaseException:
+            self._cache.release(file)
+            raise
 
     def _read_listing(self, product: Product, caller: Caller) -> Listing:
         """Read what the product holds.

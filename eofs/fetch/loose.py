@@ -17,6 +17,7 @@ import cachetools
 
 from eofs.errors import Cancelled, Changed, EofsError, Interrupted, NotFound, NotReady
 from eofs.fetch import standing
+from eofs.fetch.aside import Aside
 from eofs.fetch.filelists import FileLists
 from eofs.fetch.rest import Rest
 from eofs.fetch.stage import begin_stage
@@ -70,6 +71,7 @@ class Loose:
         self._refuse = refuse
         self._files = FileLists(cache, clock, stories, around)
         self._rest = Rest(cache, stories)
+        self._aside = Aside(cache, stories)
         self._chosen: cachetools.LRUCache[tuple[str, str], bool] = cachetools.LRUCache(CHOICES)
         self._lock = threading.Lock()
 
@@ -105,6 +107,12 @@ class Loose:
                 self._chosen[product.key] = found is not None
         return found
 
+    def parts(self, product: Product, caller: Caller) -> list[Product] | None:
+        """Return those of the files that have bytes, each a product; waits. None as `listing` does."""
+        if self.listing(product, caller) is None:
+            return None
+        return [part for part in self._parts(product, caller).files.values() if part.size]
+
     def open(self, product: Product, member: Member, caller: Caller) -> Reader:
         """Open one of the files; waits until it can be read while it comes."""
         parts = self._parts(product, caller)
@@ -121,12 +129,19 @@ class Loose:
             self._files.correct(product, part, size)
             raise Changed(f"{part.title} has {size:,} bytes, and not {said:,} as was said; open it again")
         begin_rest = functools.cache(functools.partial(self._rest.begin, product, parts))
-        eager = self._around(product).options.fetch == "whole"
+        options = self._around(product).options
+        try:
+            if not (caller.patient and options.block):
+                self._aside.must_be_here(file, running, 0, part.size, part.title)
+        except NotReady:
+            self._cache.release(file)
+            self._stories.leave(running)
+            raise
 
         def on_read() -> None:
             if running:
                 running.story.read_on()
-            if eager:
+            if options.fetch == "whole":
                 begin_rest()
 
         usual = TILES if member.path.lower().endswith((".tif", ".tiff")) else 0

@@ -46,7 +46,7 @@ def _view(file: PartialFile, caller: Caller, member: Member) -> View:
     return View(file, caller, member.offset + HEADER + min(member.packed, FIRST))
 
 
-def _reach(member: Member) -> tuple[int, int]:
+def reach(member: Member) -> tuple[int, int]:
     """Return from where to where a member with its header reaches in the archive, at most."""
     return member.offset, member.offset + HEADER + member.packed
 
@@ -75,14 +75,14 @@ class Members:
             except Changed:
                 raise
             except Corrupt as error:
-                if not file.forget(*_reach(member)):
+                if not file.forget(*reach(member)):
                     raise
                 log.warning("%s; it is fetched afresh", error)
                 return self._open(product, file, format_name, member, caller)
         except Changed:
             raise
         except Corrupt as error:
-            raise self.damaged(product, file, error, _reach(member)) from error
+            raise self.damaged(product, file, error, reach(member)) from error
         finally:
             self._cache.release(file)
 
@@ -112,7 +112,19 @@ class Members:
         path = self._cache.member(product, member)
         packed = View(file, until=member.offset + HEADER + member.packed)
         pieces = transfer.unpack(packed, format_name, member)
-        return self._filled(product, file, path, pieces, member.size, _reach(member), caller)
+        return self._filled(product, file, path, pieces, member.size, reach(member), caller)
+
+    def extract(
+        self, product: Product, file: PartialFile, format_name: str, member: Member, caller: Caller
+    ) -> Iterator[bytes]:
+        """Yield the bytes of a member of the product whose archive is `file`; raises as `open` does."""
+        try:
+            archive.check_readable(member)
+            yield from transfer.unpack(_view(file, caller, member), format_name, member)
+        except Changed:
+            raise
+        except Corrupt as error:
+            raise self.damaged(product, file, error, reach(member)) from error
 
     def unwrapped(self, product: Product, file: PartialFile, caller: Caller) -> PartialFile:
         """Return what is in `file`, held for the caller, if all of it is packed; else `file` itself.

@@ -92,6 +92,12 @@ class Stories:
             self.leave(running)
             raise
 
+    def stay(self, running: Running) -> Running:
+        """Need a story for one more user, who leaves it in the end; returns it."""
+        with self._lock:
+            running.users += 1
+        return running
+
     def finish(self, running: Running, caller: Caller) -> None:
         """Wait until all of the file has come and was verified, whatever of it is read; raises what went wrong."""
         story = running.story

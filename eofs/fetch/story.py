@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from eofs import ranges, status, transfer
-from eofs.client import LONGEST_BACK_OFF, PassingFault, Staging, back_off
 from eofs.errors import Cancelled, Corrupt, EofsError, NotAllowed, NotReady
+from eofs.faults import LONGEST_BACK_OFF, PassingFault, Staging, back_off
 from eofs.fetch.addresses import one_of
 from eofs.fetch.stage import Stage
 from eofs.model import Order
