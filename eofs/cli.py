@@ -10,18 +10,21 @@ import logging
 import os
 import re
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from eofs import __version__, config
 from eofs.config import COMMAND_LINE
 from eofs.errors import ConfigError, EofsError, UsageError
 from eofs.log import start_logging
-from eofs.options import FLAGS, OPTIONS, is_absent, known_name, read
+from eofs.options import BY_NAME, FLAGS, OPTIONS, choice, is_absent, known_name, read
+from eofs.providers.values import Unexpected, path, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-COMMANDS = ("mount", "unmount", "ls", "status", "demo")
+COMMANDS = ("mount", "unmount", "ls", "status", "fetch", "quicklooks", "demo")
+CHOOSING = ("filter", "intersects", "min_overlap")  # what is wanted of a search result
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,16 +76,49 @@ def _parser() -> argparse.ArgumentParser:
     ls = _command(commands, "ls", _ls, "list the products of a search result or of a mount")
     ls.add_argument("place", metavar="RESULT|MOUNTPOINT")
     ls.add_argument("--json", action="store_true", help="as JSON")
+    _add_options(ls, (*CHOOSING, "config"))
 
     status = _command(commands, "status", _status, "tell what is going on in a mount or with a product")
     status.add_argument("place", metavar="MOUNTPOINT|PRODUCT_DIR")
     status.add_argument("--json", action="store_true", help="as JSON")
     status.add_argument("--watch", action="store_true", help="until Ctrl-C, whenever something changes")
 
+    _add_fetching(commands)
+
     demo = _command(commands, "demo", _demo, "mount ten products of a built-in provider; no account, no network")
     demo.add_argument("mountpoint", metavar="MOUNTPOINT", nargs="?", help="an empty directory, made if missing")
     _add_options(demo)
     return parser
+
+
+def _add_fetching(commands: Any) -> None:
+    fetch = _command(commands, "fetch", _fetch, "order, wait for and download products")
+    fetch.description = _FETCH
+    fetch.add_argument("places", metavar="RESULT|PRODUCT_DIR", nargs="+", help="as for mount; or a product in a mount")
+    fetch.add_argument(
+        "-j", "--jobs", metavar="N", type=_meant(whole(1, 1000)), default=4, help="products downloaded at a time [4]"
+    )
+    fetch.add_argument(
+        "--output", metavar="DIR", type=_meant(path), help="put the products there, extracted: DIR/TITLE/TITLE.SAFE"
+    )
+    _add_options(fetch, _OF_FETCH)
+
+    quicklooks = _command(commands, "quicklooks", _quicklooks, "save the quicklooks of all products in a directory")
+    quicklooks.add_argument("result", metavar="RESULT", help="a GeoJSON file of eodag or STAC; - for standard input")
+    quicklooks.add_argument("directory", metavar="DIR", help="made if missing; what is there already is kept")
+    _add_options(quicklooks, (*CHOOSING, "cache_dir", "cache_size", "stall_timeout", "config", "log_file"))
+
+
+def _meant(read_value: Callable[[object], object]) -> Callable[[str], object]:
+    """Return a reader as argparse wants it."""
+
+    def read_argument(written: str) -> object:
+        try:
+            return read_value(written)
+        except Unexpected as error:
+            raise argparse.ArgumentTypeError(f"expected {error}") from None
+
+    return read_argument
 
 
 def _command(commands: Any, name: str, run: Any, help_text: str) -> argparse.ArgumentParser:
@@ -92,43 +128,55 @@ def _command(commands: Any, name: str, run: Any, help_text: str) -> argparse.Arg
     return parser
 
 
-def _add_options(parser: argparse.ArgumentParser) -> None:
-    """Offer every option of a mount as ``--name value``, and all of them as ``-o name=value,…``."""
-    parser.add_argument(
-        "-o", dest="pairs", metavar="NAME=VALUE,…", action="append", default=[], help="options as for mount(8)"
-    )
-    group = parser.add_argument_group("options", "also as -o name=value; - and _ are the same in a name")
+def _add_options(parser: argparse.ArgumentParser, names: Sequence[str] = ()) -> None:
+    """Offer options as ``--name value``; where none are named, all of a mount's, and as ``-o name=value,…`` too."""
+    parser.set_defaults(pairs=[])
+    if not names:
+        parser.add_argument("-o", dest="pairs", metavar="NAME=VALUE,…", action="append", help="options as for mount(8)")
+    title = "options of a mount" if names else "options, also as -o name=value; - and _ are the same in a name"
+    group = parser.add_argument_group(title)
     for option in OPTIONS:
-        names = sorted({f"--{option.name.replace('_', '-')}", f"--{option.name}"}, key=lambda name: "_" in name)
+        if names and option.name not in names:
+            continue
+        spelt = sorted({f"--{option.name.replace('_', '-')}", f"--{option.name}"}, key=lambda name: "_" in name)
         default = f" [{option.default}]" if option.default and option.name != "crawlers" else ""
         text = f"{option.meaning}{default}".replace("%", "%%")
         how: dict[str, Any] = (
             {"metavar": option.metavar} if option.metavar else {"action": "store_const", "const": True}
         )
-        group.add_argument(*names, dest=f"option_{option.name}", default=None, help=text, **how)
-    for flag in FLAGS:
-        names = sorted({f"--{flag.replace('_', '-')}", f"--{flag}"})
-        group.add_argument(*names, dest=f"option_{flag}", action="store_true", default=None, help=argparse.SUPPRESS)
+        if option.repeats:
+            how["action"] = "append"
+        group.add_argument(*spelt, dest=f"option_{option.name}", default=None, help=text, **how)
+    for flag in () if names else FLAGS:
+        spelt = sorted({f"--{flag.replace('_', '-')}", f"--{flag}"})
+        group.add_argument(*spelt, dest=f"option_{flag}", action="store_true", default=None, help=argparse.SUPPRESS)
 
 
-def options_of(given: argparse.Namespace) -> dict[str, str | bool]:
-    """Return the options of a command line by name; what comes last wins, ``--name`` over ``-o``."""
-    found: dict[str, str | bool] = {}
+def options_of(given: argparse.Namespace) -> dict[str, object]:
+    """Return the options of a command line by name; what comes last wins, ``--name`` over ``-o``, or adds to it."""
+    found: dict[str, object] = {}
     for pairs in given.pairs:
         for pair in re.split(r"(?<!\\),", pairs):
             name, equals, value = pair.replace("\\,", ",").partition("=")
-            if name:
+            if name in BY_NAME and BY_NAME[name].repeats and equals:
+                found[name] = [*_listed(found.get(name)), value]
+            elif name:
                 found[name] = value if equals else True
     for key, value in vars(given).items():
         if key.startswith("option_") and value is not None:
-            found[key.removeprefix("option_")] = value
+            name = key.removeprefix("option_")
+            found[name] = [*_listed(found.get(name)), *value] if isinstance(value, list) else value
     if given.verbose:
         found["verbose"] = str(given.verbose)
     _must_be_meant(found)
     return found
 
 
-def _must_be_meant(typed: dict[str, str | bool]) -> None:
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def _must_be_meant(typed: dict[str, object]) -> None:
     """Refuse options that cannot be meant; what is wrong in a file or a variable is found out later."""
     try:
         for name, value in typed.items():
@@ -145,7 +193,10 @@ def _mount(given: argparse.Namespace) -> None:
 
     settings = config.load(options_of(given))
     usable(given.mountpoint)
-    mount(catalog.load(given.result), given.mountpoint, settings, foreground=given.foreground)
+    wanted = choice(settings.options)
+    result = catalog.load(given.result)
+    result = replace(result, products=wanted.of(result.products, result.source))
+    mount(result, given.mountpoint, settings, foreground=given.foreground)
 
 
 def _unmount(given: argparse.Namespace) -> None:
@@ -157,7 +208,7 @@ def _unmount(given: argparse.Namespace) -> None:
 def _ls(given: argparse.Namespace) -> None:
     from eofs.commands.show import ls
 
-    ls(given.place, as_json=given.json)
+    ls(given.place, choice(config.load(options_of(given)).options), as_json=given.json)
 
 
 def _status(given: argparse.Namespace) -> None:
@@ -166,7 +217,30 @@ def _status(given: argparse.Namespace) -> None:
     status(given.place, as_json=given.json, watch=given.watch)
 
 
+def _fetch(given: argparse.Namespace) -> int:
+    from eofs.commands.fetch import fetch
+
+    return fetch(given.places, config.load(options_of(given)), jobs=given.jobs, output=given.output)
+
+
+def _quicklooks(given: argparse.Namespace) -> int:
+    from eofs.commands.quicklooks import quicklooks
+
+    return quicklooks(given.result, given.directory, config.load(options_of(given)))
+
+
 def _demo(given: argparse.Namespace) -> None:
     from eofs.commands.demo import demo
 
     demo(given.mountpoint, options_of(given))
+
+
+_OF_FETCH = (
+    "cache_dir", "cache_size", "wait", "timeout", "order", "max_orders", "extract", *CHOOSING, "connections",
+    "stall_timeout", "config", "log_file",
+)  # fmt: skip
+_FETCH = """\
+Orders, waits for and downloads products, several at a time; one that fails does not stop the others. Prints where each
+lies as soon as it is there: with --output, or where the configuration names a directory (output_dir, outputs_prefix),
+the product's extracted directory; else its archive in the cache, which mounts then serve without asking anybody, and
+which goes last when the cache is full. Called again, it goes on where it was stopped."""

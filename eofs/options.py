@@ -12,12 +12,17 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
+from eofs.catalog.areas import read_area
+from eofs.catalog.filters import Choice, parse
 from eofs.errors import ConfigError
 from eofs.providers.values import Unexpected, boolean, is_blank, number, path, text, whole, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from eofs.catalog.areas import Area
+    from eofs.catalog.filters import Filter
 
 # The kernel cuts a process' name after 15 bytes: `updatedb.plocate` is known as `updatedb.plocat`.
 _COMM = 15
@@ -37,6 +42,7 @@ class Options:
         wait: minutes.
         timeout: minutes; 0 or less means that nothing is waited for: the provider is asked once.
         extract: None leaves it to the provider's own setting.
+        min_overlap: percent; `choice` puts it together with `filter` and `intersects`.
         stall_timeout: seconds.
         crawlers: patterns (`fnmatch`) of process names as the kernel knows them, cut after 15 characters.
         flags: options that go to FUSE as they are.
@@ -51,6 +57,9 @@ class Options:
     max_orders: int = 10
     fetch: Literal["whole", "lazy"] = "whole"
     extract: bool | None = None
+    filter: tuple[Filter, ...] = ()
+    intersects: Area | None = None
+    min_overlap: float = 0.0
     connections: int = 4
     stall_timeout: float = 60.0
     crawlers: tuple[str, ...] = CRAWLERS
@@ -76,6 +85,7 @@ class Option:
         meaning: one line.
         read: what was written → what `Options` holds.
         may_be_empty: on the command line, an empty text is a value and not the lack of one.
+        repeats: it may be given more than once; each adds to the others of the same source.
     """
 
     name: str
@@ -84,6 +94,7 @@ class Option:
     meaning: str
     read: Callable[[object], object]
     may_be_empty: bool = False
+    repeats: bool = False
 
 
 def _size(value: object) -> str:
@@ -127,6 +138,16 @@ def _cut(pattern: str) -> str:
     return pattern if re.search(r"[*?[]", pattern[:_COMM]) else pattern[:_COMM]
 
 
+def _filters(value: object) -> tuple[Filter, ...]:
+    """Read filters: one text is one of them, for a title may hold commas and spaces."""
+    written = value if isinstance(value, list | tuple) else [value]
+    return tuple(parse(text(each)) for each in written if not is_blank(each))
+
+
+def _area(value: object) -> Area:
+    return read_area(text(value))
+
+
 def _verbose(value: object) -> int:
     return int(value) if isinstance(value, bool) else whole(0, 9)(value)
 
@@ -140,6 +161,7 @@ def _umask(value: object) -> int:
 
 _id = whole(0, 2**32 - 2)
 _count = whole(1, 1000)
+_percent = number("a number of percent, from 0 to 100", least=0, most=100)
 _minutes = number("a number of minutes")
 _some_minutes = number("a number of minutes above 0", above=0)
 _some_seconds = number("a number of seconds above 0", above=0)
@@ -154,6 +176,9 @@ OPTIONS: tuple[Option, ...] = (
     Option("max_orders", "N", "10", "orders under way at a time; a further one waits its turn", _count),
     Option("fetch", "HOW", "whole", "lazy: only the bytes that are read", _choice("whole", "lazy")),
     Option("extract", "BOOL", "true", "false: serve the archive as one file", boolean),
+    Option("filter", "FILTER", "", "only products such as cloudCover<20, storageStatus=ONLINE", _filters, repeats=True),
+    Option("intersects", "AREA", "", "only products that meet a GeoJSON file, WKT or W,S,E,N in degrees", _area),
+    Option("min_overlap", "PERCENT", "0", "and share so much of themselves, or of the area, with it", _percent),
     Option("connections", "N", "4", "at a time to one provider; the provider's own limit wins", _count),
     Option("stall_timeout", "SECONDS", "60", "without a byte until a connection is given up", _some_seconds),
     Option(
@@ -179,7 +204,7 @@ IGNORED = (
     "diratime", "sync", "async", "dirsync", "defaults", "auto", "noauto", "user", "nouser", "users", "owner", "group",
     "nofail", "_netdev",
 )  # fmt: skip
-NOT_YET = ("filter", "intersects", "min_overlap", "layout")
+NOT_YET = ("layout",)
 
 
 def known_name(written: str, source: str) -> str | None:
@@ -209,7 +234,8 @@ def read(name: str, value: object, source: str) -> object:
     try:
         return boolean(value) if name in FLAGS else _read(BY_NAME[name], value)
     except Unexpected as error:
-        shown = "" if isinstance(value, bool) else f" cannot be {str(value)[:60]!r}"
+        written = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        shown = "" if isinstance(value, bool) else f" cannot be {written[:60]!r}"
         raise ConfigError(f"{source}: {name}{shown}: expected {error}") from None
 
 
@@ -223,6 +249,17 @@ def is_absent(name: str, value: object, *, typed: bool) -> bool:
     """Say whether an option was left blank; `typed`: it stands on the command line, not in a template or variable."""
     may_be_empty = typed and name in BY_NAME and BY_NAME[name].may_be_empty
     return value is None or (is_blank(value) and not may_be_empty)
+
+
+def choice(options: Options) -> Choice:
+    """Return which products of a search result are wanted.
+
+    Raises:
+        ConfigError: a share is wanted and nobody says of which area.
+    """
+    if options.min_overlap and not options.intersects:
+        raise ConfigError("min_overlap says how much of an area is shared; name the area with intersects")
+    return Choice(options.filter, options.intersects, options.min_overlap)
 
 
 def cache_limit(options: Options) -> int:

@@ -117,10 +117,10 @@ class Home:
         file.chmod(mode)
         return file
 
-    def load(self, command_line: Mapping[str, str | bool] | None = None, /, **environ: str) -> Config:
+    def load(self, command_line: Mapping[str, object] | None = None, /, **environ: str) -> Config:
         return config.load(command_line or {}, environ={"HOME": str(self.folder), **environ})
 
-    def refusal(self, command_line: Mapping[str, str | bool] | None = None, /, **environ: str) -> str:
+    def refusal(self, command_line: Mapping[str, object] | None = None, /, **environ: str) -> str:
         with pytest.raises(ConfigError) as wrong:
             self.load(command_line, **environ)
         return str(wrong.value)
@@ -349,8 +349,8 @@ def test_the_users_hosts_come_beside_the_built_in_ones(home: Home) -> None:
 
 
 def test_a_log_in_that_eofs_does_not_have_stops_nobody_who_does_not_need_it(home: Home) -> None:
-    home.write(EODAG, "creodias: {auth: {type: KeycloakOIDCPasswordAuth, credentials: {username: alice}}}")
-    assert home.load().provider("creodias").auth == "KeycloakOIDCPasswordAuth"
+    home.write(EODAG, "dedl: {auth: {type: OIDCTokenExchangeAuth, credentials: {username: alice}}}")
+    assert home.load().provider("dedl").auth == "OIDCTokenExchangeAuth"
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
@@ -492,6 +492,9 @@ def test_what_an_option_means(home: Home, name: str, written: str | bool, value:
         ("connections", "0", "a whole number from 1"),
         ("stall_timeout", "0", "a number of seconds above 0"),
         ("uid", "alice", "a whole number from 0"),
+        ("filter", "cloudCover", "a name, one of = != < <= > >=, and a value"),
+        ("intersects", "no/such/file", "a GeoJSON file, WKT, or minlon,minlat,maxlon,maxlat"),
+        *[("min_overlap", percent, "a number of percent, from 0 to 100") for percent in ("-1", "101", "half", "nan")],
         ("umask", "9", "octal digits such as 022"),
         ("umask", "1777", "octal digits"),
         ("cache_dir", "~nobody-of-that-name/x", "a path whose ~name is a user of this machine"),
@@ -504,7 +507,7 @@ def test_what_an_option_cannot_mean(home: Home, name: str, written: str, expecte
     assert f"expected {expected}" in said
 
 
-@pytest.mark.parametrize("name", ["cache_dir", "cache_size", "wait", "order", "crawlers", "uid", "config"])
+@pytest.mark.parametrize("name", ["cache_dir", "cache_size", "wait", "order", "filter", "crawlers", "uid", "config"])
 def test_a_bare_name_is_not_enough_for_an_option_with_a_value(home: Home, name: str) -> None:
     metavar = BY_NAME[name].metavar
     assert home.refusal({name: True}) == f"the command line: {name}: expected a value, as in {name}={metavar}"
@@ -517,11 +520,7 @@ def test_a_bare_name_is_not_enough_for_an_option_with_a_value(home: Home, name: 
         ("noblock", "unknown option 'noblock'; did you mean 'block'? see eofs mount --help"),
         ("cache_sise", "unknown option 'cache_sise'; did you mean 'cache_size'? see eofs mount --help"),
         ("cache", "unknown option 'cache'"),
-        *[
-            (name, f"option '{name}' is not yet in this version of eofs")
-            for name in ("filter", "intersects", "min_overlap", "layout")
-        ],
-        ("min-overlap", "option 'min_overlap' is not yet in this version of eofs"),
+        ("layout", "option 'layout' is not yet in this version of eofs"),
     ],
 )
 def test_options_that_are_not_there(home: Home, name: str, sentence: str) -> None:
@@ -536,6 +535,16 @@ def test_flags_of_fuse_are_passed_on_and_those_of_mount_are_let_pass(home: Home)
     )  # fmt: skip
     found = home.load({**typed, "comment": "z", "nonempty": "false"}).options
     assert found.flags == ("ro", "nodev", "nosuid", "noexec", "noatime")
+
+
+def test_filters_add_up_on_the_command_line_and_take_the_place_of_those_in_a_file(home: Home) -> None:
+    home.write(EOFS, "eofs: {filter: [cloudCover<20, storageStatus=ONLINE], min_overlap: 5}")
+    assert [str(wish) for wish in home.load().options.filter] == ["cloudCover<20", "storageStatus=ONLINE"]
+    found = home.load({"filter": ["title=*, a b", "size>1"]}).options
+    assert [str(wish) for wish in found.filter] == ["title=*, a b", "size>1"]
+    assert [str(wish) for wish in home.load(EOFS__FILTER="size>2").options.filter] == ["size>2"]
+    with pytest.raises(ConfigError, match="name the area with intersects"):
+        options.choice(found)
 
 
 def test_crawlers_are_none_where_a_file_lists_none(home: Home) -> None:
@@ -567,7 +576,7 @@ def test_the_table_of_options_says_what_the_defaults_are(option: options.Option)
     elif option.default:
         assert options.read(option.name, option.default, "") == default
     else:
-        assert default in {None, False}
+        assert default in {None, False, ()}
 
 
 def test_every_field_of_the_options_is_a_row_of_the_table() -> None:

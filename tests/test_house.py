@@ -21,7 +21,7 @@ FLOORS = [  # lowest first, as in docs/DESIGN.md; a part is a module or a packag
     "errors status log daemon",
     "model nodes",
     "catalog config options providers auth archive bare blocks cache checksums extents jobs maps",
-    "client heads links parts ranges slots transfer",
+    "client faults heads links logins parts ranges signatures slots tokens transfer",
     "listings",
     "fetch",
     "tree",
@@ -29,8 +29,8 @@ FLOORS = [  # lowest first, as in docs/DESIGN.md; a part is a module or a packag
     "cli api commands demo __init__ __main__",
 ]
 DOORS = {  # the only parts that may use it
-    "requests": "client ranges transfer auth",
-    "urllib3": "client transfer auth",
+    "requests": "client faults logins ranges transfer",
+    "urllib3": "client faults transfer",
     "fuse": "libfuse",
     "mfusepy": "libfuse",
     "zipfile": "archive demo.safe",
@@ -41,6 +41,7 @@ DOORS = {  # the only parts that may use it
     "os.environ": "config",
     "os.getenv": "config",
     "builtins.print": "cli commands demo",
+    "tqdm": "commands.bars",
 }
 FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts.split()}
 PATHS = {

@@ -55,10 +55,15 @@ def footprint(product: Product) -> BaseGeometry | None:
 
     None where the feature has no geometry, an empty one, or one that cannot be understood.
     """
+    return shape_in(bytes(product.feature))
+
+
+def shape_in(feature: bytes) -> BaseGeometry | None:
+    """Return the geometry of a feature, as `footprint` does."""
     import shapely  # noqa: PLC0415 - takes a fifth of a second, and most commands never ask
 
     try:
-        geometry = decode(_LOCATED, bytes(product.feature)).geometry
+        geometry = decode(_LOCATED, feature).geometry
         if geometry is None:
             return None
         shape = shapely.geometry.shape(_checked(geometry))
@@ -71,12 +76,17 @@ def footprint(product: Product) -> BaseGeometry | None:
 
 
 def area(product: Product) -> float:
-    """Return the footprint's area on the sphere in km²; 0.0 where it has none.
+    """Return the footprint's area on the sphere in km²; 0.0 where it has none."""
+    shape = footprint(product)
+    return area_of(shape) if shape is not None else 0.0
+
+
+def area_of(shape: BaseGeometry) -> float:
+    """Return the area of a shape in degrees on the sphere in km²; 0.0 for points and lines.
 
     Edges are taken as straight in longitude and latitude, as GeoJSON (RFC 7946) has them.
     """
-    shape = footprint(product)
-    return sum(map(_polygon_area, _polygons(shape))) if shape is not None else 0.0
+    return sum(map(_polygon_area, _polygons(shape)))
 
 
 def _checked(geometry: _Geometry) -> dict[str, Any]:

@@ -6,18 +6,20 @@ import contextlib
 import os
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from eofs import catalog, config
 from eofs.commands.mount import import_fuse, serve, take_signals, usable
 from eofs.demo import DemoProvider
+from eofs.options import choice
 
 STAGING = 6.0  # seconds that an order takes
 RATE = 8e6  # bytes a second: slow enough to see it come, fast enough to wait for it
 WAIT = "0.03"  # minutes between two checks
 
 
-def demo(mountpoint: str | None, typed: dict[str, str | bool]) -> None:
+def demo(mountpoint: str | None, typed: dict[str, object]) -> None:
     """Mount the demo's products until Ctrl-C; without a mount point in a directory made for it.
 
     All else lies in one directory, which goes when the demo ends: the provider's archives with their checksums, its
@@ -39,6 +41,7 @@ def demo(mountpoint: str | None, typed: dict[str, str | bool]) -> None:
         settings = config.load({"wait": WAIT, "cache_dir": str(work / "cache"), **typed})
         with DemoProvider(work / "provider", staging_seconds=STAGING, rate=RATE, log=work / "provider.log") as provider:
             result = catalog.load(provider.write_result(work / "search_result.geojson"))
+            result = replace(result, products=choice(settings.options).of(result.products, result.source))
 
             def welcome() -> None:
                 print(_WELCOME.format(url=provider.url, work=work, place=target), flush=True)

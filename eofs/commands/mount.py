@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import gc
 import logging
 import os
@@ -90,7 +91,7 @@ def serve(
         log.warning("%s", sentence)
     fuse = import_fuse()
     cache = Cache(options.cache_dir, cache_limit(options))
-    engine = Engine(cache, options, lambda name: _client(settings, name))
+    engine = Engine(cache, options, functools.partial(client, settings))
     about = {"pid": str(os.getpid()), "result": result.source}
     gc.freeze()  # the products stay to the end: Python need not look for garbage among them again and again,
     root = tree.build(result.products, engine, mountpoint, time.time_ns(), about)
@@ -122,7 +123,8 @@ def _owner(options: Options) -> dict[str, int]:
     return {name: number for name, number in given.items() if number is not None}
 
 
-def _client(settings: Config, provider: str) -> Client:
+def client(settings: Config, provider: str) -> Client:
+    """Return what speaks with a provider."""
     options = settings.options
     return Client(
         settings.provider(provider),

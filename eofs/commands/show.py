@@ -6,29 +6,31 @@ import json
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eofs import catalog, tree
 from eofs.errors import MountError, ResultError
-from eofs.status import Activity, Local
+from eofs.status import Activity, Local, StorageStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from eofs.catalog.filters import Choice
     from eofs.model import Product
 
 WATCH_EVERY = 0.5  # seconds between two looks
 _NUMBERS = ("downloaded", "size")
 
 
-def ls(place: str, *, as_json: bool) -> None:
-    """Print the products of a search result, or of a mount, as a table or as JSON.
+def ls(place: str, choice: Choice, *, as_json: bool) -> None:
+    """Print the chosen products of a search result, or of a mount, as a table or as JSON.
 
     Raises:
-        ResultError: `place` is neither.
+        ResultError: `place` is neither, or nothing in it is chosen.
     """
-    rows = list(_mounted(Path(place)) if Path(place).is_dir() else _saved(place))
+    rows = list(_mounted(Path(place), choice) if Path(place).is_dir() else _saved(place, choice))
     if as_json:
         print(json.dumps(rows, indent=2))
         return
@@ -46,16 +48,27 @@ def ls(place: str, *, as_json: bool) -> None:
     _table(("NAME", "PROVIDER", "STATUS", "SIZE", "DATE", "CLOUD"), cells, right=(3, 5))
 
 
-def _saved(source: str) -> Iterable[dict[str, Any]]:
-    for name, product in tree.name_all(catalog.load(source).products).items():
+def _saved(source: str, choice: Choice) -> Iterable[dict[str, Any]]:
+    products = choice.of(catalog.load(source).products, source)
+    for name, product in tree.name_all(products).items():
         yield _row(name, product, product.status.value, None)
 
 
-def _mounted(mountpoint: Path) -> Iterable[dict[str, Any]]:
-    for directory in product_directories(mountpoint):
-        said = attributes(directory)
+def _mounted(mountpoint: Path, choice: Choice) -> Iterable[dict[str, Any]]:
+    places = {product: directory for directory, product in mounted(product_directories(mountpoint)).items()}
+    for product in choice.of(list(places), str(mountpoint)):
+        said = attributes(places[product])
+        row = _row(places[product].name, product, said["storageStatus"], said["local"])
+        yield {**row, "size": said["size"]}
+
+
+def mounted(directories: Iterable[Path]) -> dict[Path, Product]:
+    """Return the products of these directories of a mount, with the storage status that is known by now."""
+    found = {}
+    for directory in directories:
         product = catalog.read((directory / "metadata.json").read_bytes(), str(directory)).products[0]
-        yield {**_row(directory.name, product, said["storageStatus"], said["local"]), "size": said["size"]}
+        found[directory] = replace(product, status=StorageStatus(attributes(directory)["storageStatus"]))
+    return found
 
 
 def _row(name: str, product: Product, status: str, local: str | None) -> dict[str, Any]:
