@@ -43,6 +43,10 @@ def _nothing(_provider: Provider, _url: str) -> Mapping[str, str]:
     return {}
 
 
+def _no_names(_provider: Provider) -> tuple[str, ...]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """One way to log in: a row of `KINDS`. Nothing here asks anybody: `eofs.logins` fetches tokens.
@@ -50,6 +54,7 @@ class Kind:
     Attributes:
         name: what a provider's ``auth.type`` says.
         wants: names of the credentials without which it cannot work.
+        takes: names of those that it makes use of besides, where they are there.
         headers: the headers that carry the credentials to an address that may receive them.
         query: what carries them in the address' query, by name.
         asks: a token or a signature has to be fetched first, by `eofs.logins`.
@@ -57,6 +62,7 @@ class Kind:
 
     name: str
     wants: Callable[[Provider], tuple[str, ...]]
+    takes: Callable[[Provider], tuple[str, ...]] = _no_names
     headers: Callable[[Provider, str], Mapping[str, str]] = _nothing
     query: Callable[[Provider, str], Mapping[str, str]] = _nothing
     asks: bool = False
@@ -88,20 +94,29 @@ def _all_credentials(provider: Provider, _url: str) -> Mapping[str, str]:
     return provider.credentials
 
 
+def _in_headers(provider: Provider) -> tuple[str, ...]:
+    return names_in(provider.login.get("headers", {}))
+
+
+def _for_token(provider: Provider) -> tuple[str, ...]:
+    """Return what the request for a token says by name, else all that there is."""
+    return names_in(provider.login.get("req_data", {})) or tuple(provider.credentials) or ("username", "password")
+
+
 EARTHDATA = "https://urs.earthdata.nasa.gov/"
 
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind("none", _wanting()),
+        Kind("none", _no_names),
         Kind("basic", _wanting("username", "password"), headers=_basic),
-        Kind("header", lambda provider: names_in(provider.login.get("headers", {})), headers=_filled_headers),
+        Kind("header", _in_headers, headers=_filled_headers),
         Kind("query", lambda provider: tuple(provider.credentials) or ("apikey",), query=_all_credentials),
         Kind("earthdata", _wanting("username", "password"), headers=_earthdata),
-        Kind("oidc_password", _wanting("username", "password"), asks=True),
+        Kind("oidc_password", _wanting("username", "password"), takes=_wanting("totp"), asks=True),
         Kind("client_credentials", _wanting("username", "password"), asks=True),
-        Kind("token", lambda provider: tuple(provider.credentials) or ("username", "password"), asks=True),
-        Kind("signed", _wanting(), asks=True),
+        Kind("token", _for_token, asks=True),
+        Kind("signed", _no_names, takes=_in_headers, asks=True),
     )
 }
 
@@ -263,16 +278,21 @@ def _kind_for(provider: Provider, url: str) -> Kind | None:
     return KINDS[provider.auth]
 
 
+def optional(provider: Provider) -> tuple[str, ...]:
+    """Return the names of further credentials that the provider makes use of, where they are there."""
+    return KINDS[provider.auth].takes(provider) if provider.auth in KINDS else ()
+
+
 def missing(provider: Provider) -> tuple[str, ...]:
     """Return the names of the credentials that are wanted but absent."""
-    return tuple(name for name in _wants(provider) if not provider.credentials.get(name))
+    return tuple(name for name in wanted(provider) if not provider.credentials.get(name))
 
 
 def how_to_supply(provider: Provider) -> str:
     """Return what a user can do to give the credentials that are wanted."""
     if provider.auth not in KINDS:
         return f"this version of eofs does not know the auth type {provider.auth!r}, use one of {', '.join(KINDS)}"
-    names = missing(provider) or _wants(provider)
+    names = missing(provider) or wanted(provider)
     if not names:
         return f"{provider.name} wants no credentials"
     file = f"to ~/.config/eodag/eodag.yml (under {provider.name}.auth.credentials)"
@@ -282,5 +302,6 @@ def how_to_supply(provider: Provider) -> str:
     return f"set {' and '.join(variables)}, or write {'it' if len(names) == 1 else 'them'} {file}"
 
 
-def _wants(provider: Provider) -> tuple[str, ...]:
+def wanted(provider: Provider) -> tuple[str, ...]:
+    """Return the names of the credentials without which nobody can log in."""
     return KINDS[provider.auth].wants(provider) if provider.auth in KINDS else ()

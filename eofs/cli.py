@@ -23,7 +23,7 @@ from eofs.providers.values import Unexpected, path, whole
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-COMMANDS = ("mount", "unmount", "ls", "status", "fetch", "quicklooks", "demo")
+COMMANDS = ("mount", "unmount", "ls", "status", "fetch", "quicklooks", "providers", "demo")
 CHOOSING = ("filter", "intersects", "min_overlap")  # what is wanted of a search result
 
 
@@ -84,6 +84,12 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--watch", action="store_true", help="until Ctrl-C, whenever something changes")
 
     _add_fetching(commands)
+
+    known = _command(
+        commands, "providers", _providers, "list the known providers, and whether their credentials are there"
+    )
+    known.add_argument("--json", action="store_true", help="as JSON")
+    _add_options(known, ("config",))
 
     demo = _command(commands, "demo", _demo, "mount ten products of a built-in provider; no account, no network")
     demo.add_argument("mountpoint", metavar="MOUNTPOINT", nargs="?", help="an empty directory, made if missing")
@@ -227,6 +233,12 @@ def _quicklooks(given: argparse.Namespace) -> int:
     from eofs.commands.quicklooks import quicklooks
 
     return quicklooks(given.result, given.directory, config.load(options_of(given)))
+
+
+def _providers(given: argparse.Namespace) -> None:
+    from eofs.commands.providers import providers
+
+    providers(config.load(options_of(given)), as_json=given.json)
 
 
 def _demo(given: argparse.Namespace) -> None:

@@ -78,12 +78,23 @@ class Config:
     network: Network
 
     def provider(self, name: str) -> Provider:
-        """Return a provider by name; one that nobody knows has no hosts and no credentials."""
-        return self.providers.get(name.lower()) or Provider(name=name.lower())
+        """Return a provider by its name, or by a host of its; one that nobody knows has no hosts and no credentials."""
+        name = name.lower()
+        return self.providers.get(name) or self._known_by(name) or Provider(name=name)
+
+    def _known_by(self, host: str) -> Provider | None:
+        """Return the provider that results mean by a host; the narrowest entry wins, then the user's own provider."""
+        entries = (host, *(host[dot:] for dot, character in enumerate(host) if character == "."))
+        known = reversed(self.providers.values())
+        return min(
+            (provider for provider in known if not set(entries).isdisjoint(provider.known_by)),
+            key=lambda provider: next(place for place, entry in enumerate(entries) if entry in provider.known_by),
+            default=None,
+        )
 
     def output_dir(self, provider: str) -> Path | None:
         """Return where ``eofs fetch`` puts the products of a provider, None where nobody says so."""
-        return self.output_dirs.get(provider.lower())
+        return self.output_dirs.get(self.provider(provider).name)
 
 
 def load(command_line: Mapping[str, object], *, environ: Mapping[str, str] | None = None) -> Config:

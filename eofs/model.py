@@ -101,12 +101,14 @@ class Provider:
         hosts: hosts (with ``:port`` where it is not the scheme's own) that belong to the provider; a leading dot
             stands for every host below it. Credentials go to these and to nothing else.
         insecure_hosts: those of `hosts` that may be spoken to in plain http.
+        known_by: hosts, written as in `hosts`: a product whose result names no provider but one of them is this one's.
         auth: a row of `eofs.auth.KINDS`.
         credentials: what that row wants, by name; never shown.
         login: what else that row has to know, by eodag's names (``oidc_config_url``, ``token_key``…); never shown.
         credentials_from: where the credentials were found, for the user to read (``~/.config/eodag/eodag.yml``).
         dl_url_params: added to the query of every download link.
-        order: how a product is ordered; ``get`` means that asking for the download is the order.
+        order: how a product is ordered; ``get`` means that asking for the download is the order, ``none`` that what is
+            OFFLINE cannot be ordered.
         max_connections: at a time, at most.
         auth_error_codes: HTTP statuses that mean "log in".
         retries: further tries after a failure that can pass.
@@ -120,6 +122,7 @@ class Provider:
     title: str = ""
     hosts: tuple[str, ...] = ()
     insecure_hosts: tuple[str, ...] = ()
+    known_by: tuple[str, ...] = ()
     base_uri: str | None = None
     auth: str = "none"
     credentials: Mapping[str, str] = field(default_factory=dict, repr=False)

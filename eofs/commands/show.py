@@ -45,7 +45,7 @@ def ls(place: str, choice: Choice, *, as_json: bool) -> None:
         )
         for r in rows
     ]
-    _table(("NAME", "PROVIDER", "STATUS", "SIZE", "DATE", "CLOUD"), cells, right=(3, 5))
+    table(("NAME", "PROVIDER", "STATUS", "SIZE", "DATE", "CLOUD"), cells, right=(3, 5))
 
 
 def _saved(source: str, choice: Choice) -> Iterable[dict[str, Any]]:
@@ -177,7 +177,8 @@ def _percent(value: float | None) -> str:
     return "" if value is None else f"{value:.0f} %"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int]) -> None:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
+    """Print a table; the columns `right` hold numbers."""
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     for row in (head, *rows):
         cells = [

@@ -152,6 +152,7 @@ def _begin(tasks: Sequence[Task], workers: int, caller: Caller, events: Events) 
 
 def _attempt(task: Task, caller: Caller) -> Sequence[Path] | EofsError:
     try:
+        caller.check()
         try:
             return task.do(caller)
         except Changed as error:

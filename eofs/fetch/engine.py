@@ -298,8 +298,8 @@ class Engine:
         client = self._clients.get(provider)
         if client is None:
             client = self._client_for(provider)
-            with self._lock:
-                client = self._clients.setdefault(provider, client)
+            with self._lock:  # results may know one provider by several hosts: its token and its limits are one
+                client = self._clients[provider] = self._clients.setdefault(client.provider.name, client)
         return client
 
     # -- refusing ----------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What went wrong last with a product: answered again for a while, and shown in its status file until it goes well."""
+"""What went wrong with a product: told in full, answered again for a while, shown in its status until it goes well."""
 
 from __future__ import annotations
 
@@ -7,14 +7,46 @@ from typing import TYPE_CHECKING
 
 import cachetools
 
-from eofs.errors import Cancelled, Changed, EofsError, Interrupted, NotReady
+from eofs.errors import (
+    AccessRefused,
+    Cancelled,
+    Changed,
+    EofsError,
+    Gone,
+    Interrupted,
+    NotReady,
+    ProviderFailed,
+    Stalled,
+    Unreachable,
+)
+from eofs.status import StorageStatus
 
 if TYPE_CHECKING:
     from eofs.fetch.clock import Clock
-    from eofs.model import Product
+    from eofs.model import Product, Provider
 
 FAILURE_MEMORY = 30.0  # seconds during which a failure is answered again without asking the provider again
 FAILURES = 10_000  # products whose last failure is remembered for their status file
+
+
+def cannot_be_ordered(product: Product, provider: Provider) -> ProviderFailed:
+    """Return the failure of a product on tape, at a provider that takes no orders from us."""
+    return ProviderFailed(
+        f"{product.title} is OFFLINE, and {provider.name} takes no orders from eofs; restore it on the web site of "
+        f"{provider.title or provider.name}, or search for it at another provider"
+    )
+
+
+def explained(error: EofsError, product: Product, provider: Provider, storage: StorageStatus) -> EofsError:
+    """Return a failure in the light of what is known of the provider: it has closed, or the product cannot be ordered.
+
+    Both are asked all the same, for the service may have come back, and the product to disk since the search.
+    """
+    if provider.order == "none" and storage is StorageStatus.OFFLINE and isinstance(error, Gone | ProviderFailed):
+        return cannot_be_ordered(product, provider)
+    if provider.closed and isinstance(error, AccessRefused | Gone | ProviderFailed | Stalled | Unreachable):
+        return type(error)(f"{provider.closed} ({error})")
+    return error
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from eofs import ranges, status, transfer
 from eofs.errors import Cancelled, Corrupt, EofsError, NotAllowed, NotReady
 from eofs.faults import LONGEST_BACK_OFF, PassingFault, Staging, back_off
 from eofs.fetch.addresses import one_of
+from eofs.fetch.failures import cannot_be_ordered, explained
 from eofs.fetch.stage import Stage
 from eofs.model import Order
 from eofs.status import Activity, StorageStatus
@@ -160,7 +161,7 @@ class Story:
         Returns whether all has come; if not, nobody needs it any more, and the file is no longer ours.
         """
         tries, furthest = 0, 0
-        if self.stage.storage is not StorageStatus.ONLINE:
+        if self.stage.storage is not StorageStatus.ONLINE and self._around.client.provider.order != "none":
             self._order()
         while not file.complete:
             furthest = max(furthest, file.arrived)
@@ -182,7 +183,8 @@ class Story:
         cache, client = self._around.cache, self._around.client
         # Without a size, nothing would tell that what goes on is the same file.
         here = file.reaches(0) if file.size is not None else 0
-        with client.connection(self._rest):
+        # To look after an order is not urgent: what others only fill would stand still, look after look.
+        with client.connection(self._rest, lambda: self.stage.activity is not Activity.WAITING):
             self.resting = False
             in_order = bool(file.arrived) or self._in_order
             wanted = {"start": here} if in_order else ranges.first(bare=self.product.bare)
@@ -223,6 +225,8 @@ class Story:
     def _wait_for_staging(self, answer: str) -> None:
         """The provider is bringing it from tape: note the order, and sleep until the next check."""
         options, now = self._around.options, self._around.clock.now()
+        if (provider := self._around.client.provider).order == "none":
+            raise cannot_be_ordered(self.product, provider)
         # Another process may have placed it, while we waited for that one.
         known = self.stage.order or self._around.cache.records.order(self.product)
         order = Order(placed=known.placed if known else now, id=known.id if known else None, answer=answer)
@@ -292,7 +296,7 @@ class Story:
         )
 
     def _end(self, error: EofsError, activity: Activity) -> None:
-        self.failure = error
+        self.failure = error = explained(error, self.product, self._around.client.provider, self.stage.storage)
         log.log(logging.INFO if isinstance(error, Cancelled) else logging.WARNING, "%s: %s", self.product.title, error)
         self._move(activity)
         if self.file:

@@ -4,6 +4,8 @@ A file has the shape that a user may write for the same provider, with eodag's n
 
     title, url, closed                         texts; `closed` says what became of a service that has ended
     hosts                                      the provider's own hosts (`eofs.auth` says how one is written)
+    known_by                                   the hosts of search results that name no provider, and are this one's;
+                                               its own hosts where nothing is said
     auth:
       type                                     a row of `eofs.auth.KINDS`, or the eodag plug-in that does the same
       credentials                              by name; in lower case
@@ -111,6 +113,7 @@ _KEYS = (  # of two that fill one field, the later wins
     _Key("title", "title", text),
     _Key("closed", "closed", text),
     _Key("hosts", "hosts", _hosts),
+    _Key("known_by", "known_by", _hosts),
     _Key("auth.type", "auth", _auth_type),
     _Key("auth.method", "method", _one_of("basic", "digest")),
     _Key("auth.credentials", "credentials", _credentials),
@@ -171,10 +174,12 @@ def build(name: str, settings: Mapping[str, Any], *, source: str | None) -> Prov
     if found.pop("method", None) == "digest":
         found["auth"] = "GenericAuth, method digest"
     entries = [*_own_entry(found.get("base_uri")), *found.pop("hosts", ()), *found.pop("more_hosts", ())]
+    known_by = found.pop("known_by", entries)
     return Provider(
         name=name,
         hosts=tuple(dict.fromkeys(entry for entry, _ in entries)),
         insecure_hosts=tuple(dict.fromkeys(entry for entry, insecure in entries if insecure)),
+        known_by=tuple(dict.fromkeys(entry for entry, _ in known_by)),
         credentials_from=source if found.get("credentials") else None,
         login=login,
         **found,
