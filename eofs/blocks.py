@@ -48,7 +48,8 @@ log = logging.getLogger(__name__)
 
 POLL = 0.1  # seconds between two looks at whether a waiting program was interrupted
 SYNC_EVERY = 64 << 20  # bytes between two fsyncs of a file under way: what a power cut may cost
-SAVE_EVERY = 256 << 10  # bytes between two writes of the map: what a kill may cost
+SAVE_EVERY = 256 << 10  # bytes between two writes of the map, at least: what a kill may cost
+SAVES = 1000  # and no more of them than so many, unless the file is very large
 
 
 class PartialFile:
@@ -185,7 +186,7 @@ class PartialFile:
             self._unsynced += done
         if self._unsynced >= SYNC_EVERY:
             self.save(sync=True)
-        elif self._unsaved >= SAVE_EVERY:
+        elif self._unsaved >= max(SAVE_EVERY, min((self.size or 0) // SAVES, SYNC_EVERY // 16)):
             self.save(sync=False)
 
     def save(self, *, sync: bool) -> None:
