@@ -85,7 +85,7 @@ class Config:
     def _known_by(self, host: str) -> Provider | None:
         """Return the provider that results mean by a host; the narrowest entry wins, then the user's own provider."""
         entries = (host, *(host[dot:] for dot, character in enumerate(host) if character == "."))
-        known = reversed(self.providers.values())
+        known = reversed([*self.providers.values()])
         return min(
             (provider for provider in known if not set(entries).isdisjoint(provider.known_by)),
             key=lambda provider: next(place for place, entry in enumerate(entries) if entry in provider.known_by),

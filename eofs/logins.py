@@ -94,6 +94,7 @@ class Login:
         if not auth.may_receive(self._provider, url) or auth.missing(self._provider):
             return Pass(url)
         if kind.name == "signed":
+            url = signatures.unsigned(url)
             signature = self._signature(url) or self._alone(url, lambda: self._signature(url) or self._sign(url))
             return Pass(signature.sign(url), used=signature)
         token = self._good() or self._alone("", lambda: self._good() or self._renew())

@@ -9,10 +9,11 @@ the Data-Terra store signs one file, as Amazon S3 does ("Authenticating Requests
 from __future__ import annotations
 
 import contextlib
+import re
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
 
 from eofs import auth, tokens
 from eofs.errors import ProviderFailed
@@ -41,6 +42,20 @@ class Signature:
     def sign(self, url: str) -> str:
         """Return `url` signed."""
         return f"{url}{'&' if urlsplit(url).query else '?'}{self.signed}" if self.of_container else self.signed
+
+
+# What a signature of Azure or of Amazon S3 is made of; and what tells that there is one.
+_PART = re.compile(r"s(?:t|e|p|pr|v|r|ig|ip|koid|ktid|kt|ke|ks|kv)|X-Amz-.*")
+_WHOLE = re.compile(r"(?:^|&)(?:sig|X-Amz-Signature)=")
+
+
+def unsigned(url: str) -> str:
+    """Return an address without the signature that it was saved with, which has ended or soon will."""
+    parts = urlsplit(url)
+    if not _WHOLE.search(parts.query):
+        return url
+    kept = (pair for pair in parts.query.split("&") if not _PART.fullmatch(pair.partition("=")[0]))
+    return urlunsplit(parts._replace(query="&".join(kept)))
 
 
 def container(url: str) -> str:

@@ -79,6 +79,21 @@ def said_of(error: BaseException) -> str:
     return text
 
 
+@pytest.mark.parametrize(
+    ("query", "left"),
+    [
+        ("", ""),
+        ("?st=1&page=2", "?st=1&page=2"),
+        ("?st=2021-01-01&se=2021-01-02&sp=rl&sv=2024&sr=c&skoid=a&sktid=b&skt=c&ske=d&sks=b&skv=e&sig=x%3D", ""),
+        ("?page=2&sr=c&sig=x&a=%26", "?page=2&a=%26"),
+        ("?X-Amz-Algorithm=a&X-Amz-Date=b&X-Amz-Signature=c&versionId=3", "?versionId=3"),
+    ],
+    ids=["none", "no signature", "Azure", "among others", "S3"],
+)
+def test_an_address_that_was_saved_with_a_signature_is_signed_anew(query: str, left: str) -> None:
+    assert signatures.unsigned(f"https://a.example/c/x.tif{query}") == f"https://a.example/c/x.tif{left}"
+
+
 # -- one token ---------------------------------------------------------------------------------------------------------
 
 

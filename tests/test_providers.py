@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eofs import auth, providers
-from eofs.errors import ConfigError
+from eofs import auth, catalog, config, providers
+from eofs.errors import ConfigError, NotSupported
+from eofs.links import download_urls
 from eofs.model import Provider
 from eofs.providers import values
+
+if TYPE_CHECKING:
+    from eofs.config import Config
 
 
 def build(settings: dict[str, Any], name: str = "peps") -> Provider:
@@ -31,7 +37,176 @@ def test_peps() -> None:
     assert auth.may_receive(peps, "https://peps.cnes.fr/resto/collections/S2ST/1/download")
     assert auth.missing(peps) == ("username", "password")
     assert (peps.dl_url_params, peps.max_connections) == ({"issuerId": "peps"}, 4)
-    assert (peps.order, peps.closed) == ("get", None)
+    assert peps.order == "get"
+
+
+# -- who sees what -----------------------------------------------------------------------------------------------------
+
+# A provider, an address, and the credentials that go there: by name, in a header or in the query.
+UUID = "00000000-0000-4000-8000-000000000000"
+SENT: list[tuple[str, str, set[str]]] = [
+    ("peps", "https://peps.cnes.fr/resto/collections/S2ST/1/download", {"Authorization"}),
+    ("peps", "http://peps.cnes.fr/resto/collections/S2ST/1/download", set()),
+    ("onda", f"https://catalogue.onda-dias.eu/dias-catalogue/Products({UUID})/$value", {"Authorization"}),
+    ("mundi", "https://mundiwebservices.com/dp/s2-l1c?prefix=x", {"Cookie"}),
+    ("mundi", "https://obs.eu-de.otc.t-systems.com/s2-l1c-2020-q1/30/T/YP", set()),
+    ("sobloo", "https://sobloo.eu/api/v1/services/download/1", {"Authorization"}),
+    ("geodes", "https://geodes-portal.cnes.fr/api/download/URN:FEATURE:1/files/2", {"X-API-Key"}),
+    ("geodes", "https://geodes.cnes.fr/", set()),
+    ("hydroweb_next", "https://hydroweb.next.theia-land.fr/api/v1/x", {"X-API-Key"}),
+    ("sara", "https://copernicus.nci.org.au/sara.server/1.0/x", {"Authorization"}),
+    ("dlr_eoc_geoservice", "https://download.geoservice.dlr.de/x.zip", {"Authorization"}),
+    ("meteoblue", "https://my.meteoblue.com/dataset/query", {"apikey"}),
+    ("meteoblue", "http://queueresults.meteoblue.com/1", set()),
+    ("earthdata", "https://urs.earthdata.nasa.gov/oauth/authorize?client_id=x", {"Authorization"}),
+    ("earthdata", "https://data.lpdaac.earthdatacloud.nasa.gov/lp-prod-protected/x.tif", set()),
+    ("earth_search", "https://sentinel-cogs.s3.us-west-2.amazonaws.com/x.tif", set()),
+]
+
+
+@pytest.mark.parametrize(("name", "url", "sent"), SENT)
+def test_which_credentials_go_to_which_address(name: str, url: str, sent: set[str]) -> None:
+    provider = known(**supplied(name)).provider(name)
+    assert not auth.missing(provider)
+    in_query = auth.address(provider, url).removeprefix(url)
+    assert {*auth.headers(provider, url), *(["apikey"] if "apikey=" in in_query else [])} == sent
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "seen"),
+    [
+        ("cop_dataspace", f"https://catalogue.dataspace.copernicus.eu/odata/v1/Products({UUID})/$value", True),
+        ("cop_dataspace", f"https://download.dataspace.copernicus.eu/odata/v1/Products({UUID})/$value", True),
+        ("cop_dataspace", f"https://zipper.dataspace.copernicus.eu/odata/v1/Products({UUID})/$value", True),
+        ("cop_dataspace", "https://dataspace.copernicus.eu.example/", False),
+        ("cop_dataspace", "https://cds.climate.copernicus.eu/", False),
+        ("creodias", f"https://zipper.creodias.eu/odata/v1/Products({UUID})/$value", True),
+        ("creodias", f"https://zipper.dataspace.copernicus.eu/odata/v1/Products({UUID})/$value", False),
+        ("eumetsat_ds", "https://api.eumetsat.int/data/download/1.0.0/collections/x/products/y", True),
+        ("theia", "https://theia.cnes.fr/atdistrib/resto2/collections/SENTINEL2/1/download", True),
+        ("theia", "https://s3-data.meso.umontpellier.fr/x", False),
+        ("wekeo", "https://wekeo-broker.prod.wekeo2.eu/databroker/dataorder/download/1", True),
+        ("planetary_computer", "https://sentinel2l2a01.blob.core.windows.net/sentinel2-l2/x.tif", True),
+        ("planetary_computer", "https://planetarycomputer.microsoft.com/api/data/v1/item/preview.png", False),
+    ],
+)
+def test_which_addresses_may_see_a_token_or_are_signed(name: str, url: str, *, seen: bool) -> None:
+    provider = known().provider(name)
+    assert auth.KINDS[provider.auth].asks
+    assert auth.may_receive(provider, url) is seen
+
+
+def known(**environ: str) -> Config:
+    """Return the settings of somebody whose home holds none."""
+    return config.load({}, environ={"HOME": "/nowhere", **environ})
+
+
+def supplied(name: str) -> dict[str, str]:
+    """Return the variables that `how_to_supply` says, each with a value."""
+    said = auth.how_to_supply(known().provider(name))
+    words = said.replace(",", " ").split()
+    return {word: f"value of {word}" for word in words if word.startswith("EODAG__")}
+
+
+@pytest.mark.parametrize("name", [name for name in providers.builtin() if name != "demo"])
+def test_the_variables_that_a_provider_asks_for_are_all_that_it_wants(name: str) -> None:
+    bare = known().provider(name)
+    full = known(**supplied(name)).provider(name)
+    assert auth.missing(bare) == auth.wanted(bare)
+    assert auth.missing(full) == ()
+    assert {f"EODAG__{name}__AUTH__CREDENTIALS__{wanted}".upper() for wanted in auth.wanted(bare)} == {*supplied(name)}
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted", "optional"),
+    [
+        ("peps", ("username", "password"), ()),
+        ("cop_dataspace", ("username", "password"), ("totp",)),
+        ("eumetsat_ds", ("username", "password"), ()),
+        ("theia", ("ident", "pass"), ()),
+        ("wekeo", ("username", "password"), ()),
+        ("geodes", ("apikey",), ()),
+        ("mundi", ("apikey",), ()),
+        ("meteoblue", ("apikey",), ()),
+        ("planetary_computer", (), ("apikey",)),
+        ("earthdata", ("username", "password"), ()),
+        ("earth_search", (), ()),
+    ],
+)
+def test_the_credentials_have_eodags_names(name: str, wanted: tuple[str, ...], optional: tuple[str, ...]) -> None:
+    provider = known().provider(name)
+    assert (auth.wanted(provider), auth.optional(provider)) == (wanted, optional)
+
+
+@pytest.mark.parametrize("name", ["peps", "onda", "mundi", "sobloo", "theia", "wekeo"])
+def test_a_service_that_has_closed_says_so(name: str) -> None:
+    closed = providers.builtin()[name]["closed"]
+    assert "has closed" in closed
+    assert "search again" in closed
+
+
+def test_limits_and_protocols_of_copernicus() -> None:
+    for name in ("cop_dataspace", "creodias"):
+        provider = build(providers.builtin()[name], name)
+        assert (provider.max_connections, provider.order, provider.files) == (4, "none", "odata-nodes")
+
+
+# -- whose a result is that names no provider --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        ("lpdaac.earthdata.nasa.gov", "earthdata"),
+        ("data.lpdaac.earthdatacloud.nasa.gov", "earthdata"),
+        ("e4ftl01.cr.usgs.gov", "earthdata"),
+        ("Zipper.Dataspace.Copernicus.EU", "cop_dataspace"),
+        ("sentinel-cogs.s3.us-west-2.amazonaws.com", "earth_search"),
+        ("sentinel2l2a01.blob.core.windows.net", "planetary_computer"),
+        ("somebody.blob.core.windows.net", None),
+        ("earthdata.nasa.gov.example", None),
+        ("127.0.0.1", None),
+        ("usgs", None),
+    ],
+)
+def test_a_result_that_names_no_provider_is_known_by_its_host(host: str, name: str | None) -> None:
+    assert known().provider(host).name == (name or host)
+
+
+def test_a_host_that_two_name_is_the_narrower_ones_then_the_users_own(tmp_path: Path) -> None:
+    file = tmp_path / "eofs.yml"
+    file.write_text("mine: {hosts: [.dataspace.copernicus.eu]}\nyours: {hosts: [zipper.creodias.eu]}", encoding="utf-8")
+    found = known(EOFS__CONFIG=str(file))
+    hosts = ("zipper.dataspace.copernicus.eu", "zipper.creodias.eu", "datahub.creodias.eu")
+    assert [found.provider(host).name for host in hosts] == ["mine", "yours", "creodias"]
+
+
+def test_the_directory_for_products_holds_for_those_known_by_host() -> None:
+    found = known(EODAG__EARTHDATA__DOWNLOAD__OUTPUT_DIR="/data")
+    assert found.output_dir("lpdaac.earthdata.nasa.gov") == Path("/data")
+    assert found.output_dir("nobody.example") is None
+
+
+# The real results that are of no use here: what they name can be had by S3 alone, or as a directory.
+S3_ONLY = {"aws_eos", "earth-search.aws.element84.com"}
+MAY_NOT_SEE = {"mundi"}  # its links lead to a store that is not its own
+
+
+def test_every_real_product_is_of_a_known_provider_and_its_credentials_go_there() -> None:
+    folder = os.environ.get("EOFS_SAMPLE_RESULTS")
+    if not folder:
+        pytest.skip("not here: EOFS_SAMPLE_RESULTS names no folder of real search results")
+    settings = known()
+    for path in sorted(Path(folder).glob("*/*json")):
+        for product in catalog.load(path).products:
+            provider = settings.provider(product.provider)
+            if product.provider in S3_ONLY:
+                with pytest.raises(NotSupported):
+                    download_urls(product, provider)
+                continue
+            assert provider.name in providers.builtin()
+            urls = [asset.href for asset in product.assets] or download_urls(product, provider)
+            assert {auth.may_receive(provider, url) for url in urls} == {provider.name not in MAY_NOT_SEE}
 
 
 def test_the_demo_provider_has_what_it_wants_on_any_port_of_this_machine() -> None:
@@ -53,6 +228,8 @@ def test_the_built_in_files_are_read_once() -> None:
         ({"hosts": ["A.example", "b.example:1"]}, "hosts", ("a.example", "b.example:1")),
         ({"hosts": "a.example, b.example"}, "hosts", ("a.example", "b.example")),
         ({"hosts": ["a.example"], "auth": {"hosts": ["c.example", "a.example"]}}, "hosts", ("a.example", "c.example")),
+        ({"hosts": ["a.example"], "auth": {"hosts": ["c.example"]}}, "known_by", ("a.example", "c.example")),
+        ({"hosts": ["a.example"], "known_by": ["b.example"]}, "known_by", ("b.example",)),
         ({"auth": {"hosts": "http://c.lan:80"}}, "insecure_hosts", ("c.lan:80",)),
         ({"hosts": ["http://c.lan"], "auth": {"hosts": ["c.lan"]}}, "insecure_hosts", ("c.lan",)),
         ({"download": {"files": "odata-nodes"}}, "files", "odata-nodes"),
