@@ -277,8 +277,8 @@ def pixels(bench: Bench, path: Path | str, times: int) -> list[float]:
         ),
     ],
     remark="Of the GeoTIFF the kernel itself asks for 2.1 MB: it reads each of the two rows of tiles in requests of "
-    "128 KB, up to 256 KB beyond their end, and lets the program wait for these too. GDAL's own reader asks for the tiles "
-    "alone. What eofs brings is what the kernel asks for, each row in one request.",
+    "128 KB, up to 256 KB beyond their end, and lets the program wait for these too. GDAL's own reader asks for the "
+    "tiles alone. What eofs brings is what the kernel asks for, each row in one request.",
 )
 def gdal(bench: Bench) -> Mapping[str, Run]:
     """Return the entries."""
