@@ -194,9 +194,9 @@ def thousand(bench: Bench) -> Mapping[str, Run]:
         Goal("at most 3 KB of memory per product", ("memory per product",), below=3),
         *_LISTING_GOALS,
     ],
-    remark="Until it is usable, the text is read for its features and then each feature for what a listing shows, and a "
-    "value is made for each product, which takes about 10 µs in Python. The rest is packing the features, to a third of "
-    "the memory, and starting the program.",
+    remark="Until it is usable, the text is read for its features, and each feature for what a listing shows; a value "
+    "is made for each product, which takes about 10 µs in Python. The rest is packing the features, to a third of the "
+    "memory, and starting the program.",
 )
 def hundred_thousand(bench: Bench) -> Mapping[str, Run]:
     """Return the entries."""
