@@ -169,7 +169,8 @@ class Members:
                 self._inflating.add(path)
         if ours:
             try:
-                inflated.restart()
+                if inflated.arrived:  # else who waits for it would be told that it has changed
+                    inflated.restart()
                 self._begin(inflated, size, file.size or 0)
             except EofsError as error:
                 inflated.fail(error)
