@@ -207,6 +207,9 @@ def _size(packed: Packed) -> int:
         Goal("ahead of every one", PACKINGS, at_least=1),
         Goal("lazy: ahead of every one", PACKINGS, at_least=1, own="eofs, lazy"),
     ],
+    remark="Of the stored band, OpenJPEG walks the headers of all 121 tiles, each of which says where the next one is: "
+    "121 round trips of 40 ms, one after the other, are 4.8 of the seconds, for eofs as for GDAL's own reader. rclone "
+    "reads ahead by megabytes, and so trades the round trips for twenty times the bytes, which takes as long here.",
 )
 def window(bench: Bench) -> Mapping[str, Run]:
     """Return the entries."""
