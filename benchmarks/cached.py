@@ -112,7 +112,8 @@ _COLUMNS = dict.fromkeys(("stored, first", "stored, again", "deflated, first", "
         *_PEERS_AND_CEILING,
         Goal("second read at least 0.95 of native", ("stored, again", "deflated, again"), ("native",), at_least=0.95),
     ],
-    remark=_AGAIN,
+    remark=_AGAIN + "First reads wait for the disk, and those of one entry differ by a factor of two from run to run, "
+    "also where they are native. Each request of the kernel, of 128 KB, passes through Python.",
 )
 def sequential(bench: Bench) -> Mapping[str, Run]:
     """Return the entries."""
