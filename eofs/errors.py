@@ -40,6 +40,11 @@ class EofsError(Exception):
         return type(self)(*self.args)
 
 
+def unforeseen(error: Exception) -> EofsError:
+    """Return what a user is told of a fault in eofs, whose traceback is in the log."""
+    return EofsError(f"a fault in eofs ({type(error).__name__}); its log says more")
+
+
 class ResultError(EofsError):
     """The search result does not exist, is not GeoJSON, or holds no product."""
 

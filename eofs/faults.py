@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
+import logging
 import random
 import ssl
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 import requests
@@ -18,6 +19,12 @@ from eofs.links import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+    from eofs.model import Provider
+
+log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
 
 CONNECT_TIMEOUT = 15.0  # seconds after which a host that does not answer is given up
 LONGEST_BACK_OFF = 120.0  # seconds between two tries, unless the provider asks for more
@@ -84,6 +91,31 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         seconds: float = email.utils.parsedate_to_datetime(text).timestamp() - time.time()
         return max(0.0, seconds)
     return None
+
+
+def patiently(ask: Callable[[], Answer], provider: Provider, what: str, wait: Callable[[float], object]) -> Answer:
+    """Return what `ask` answers, asked again after each fault that can pass, as often as the provider's settings say.
+
+    Args:
+        ask: asks once.
+        provider: says how often, and how long to wait.
+        what: is asked for, for the log.
+        wait: waits so many seconds.
+
+    Raises:
+        EofsError: that of the last try; what else `ask` raises passes through.
+    """
+    tries = 0
+    while True:
+        try:
+            return ask()
+        except PassingFault as fault:
+            tries += 1
+            pause = back_off(tries, provider.retry_delay, fault.retry_after)
+            if tries > provider.retries or pause > LONGEST_BACK_OFF:
+                raise fault.error from None
+            log.info("%s: %s (try %d, next in %.1f s)", what, fault.error, tries, pause)
+        wait(pause)
 
 
 def back_off(tries: int, delay: float, asked: float | None, *, chance: Callable[[], float] = random.random) -> float:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from eofs.catalog.areas import Area
     from eofs.catalog.filters import Filter
+    from eofs.nodes import Caller
 
 # The kernel cuts a process' name after 15 bytes: `updatedb.plocate` is known as `updatedb.plocat`.
 _COMM = 15
@@ -72,6 +73,10 @@ class Options:
     gid: int | None = None
     umask: int | None = None
     flags: tuple[str, ...] = ()
+
+    def lets_wait(self, caller: Caller) -> bool:
+        """Tell whether a program may be kept waiting."""
+        return self.block and caller.patient
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,6 @@ FILLING = 0.5  # seconds that such a request should take: so long it is in the w
 NEXT = 256 << 10  # bytes that are brought with what somebody waits for, where all is wanted: small files lie together
 AHEAD = 8 << 20  # bytes that may come beyond what has been read, where nothing else is wanted
 IDLE = 2.0  # seconds after which a reader that has not read on has gone elsewhere
-GROWTH = 16 << 20  # bytes between two looks at the budget while a file grows here and there
 
 
 def first(*, bare: bool) -> dict[str, int]:
@@ -91,7 +90,7 @@ class Ranges:
         self._fault: BaseException | None = None
         self._over = threading.Event()
         self._eager = False
-        self._fill, self._least_fill, self._most_fill = FILL
+        self._fill, *_ = FILL
         self._promised = 0
         self._replies: list[requests.Response] = []
         self._lock = threading.Lock()
@@ -173,7 +172,7 @@ class Ranges:
         file = self._file
         needed = file.arrived + job.stop - job.at
         if not self._eager and needed > self._promised:
-            self._promised = min(file.size or needed, needed + GROWTH)
+            self._promised = min(file.size or needed, needed + transfer.GROWTH)
             with self._cache.room(file.path, self._promised):
                 pass
 
@@ -206,7 +205,8 @@ class Ranges:
                     raise PassingFault(Unreachable(early))
         if not job.until:
             speed = (job.at - job.start) / max(0.001, time.monotonic() - job.begun)
-            self._fill = min(max(self._least_fill, int(speed * FILLING)), self._most_fill)
+            _, least, most = FILL
+            self._fill = min(max(least, int(speed * FILLING)), most)
 
     def _must_be_the_range(self, response: requests.Response, job: Job) -> None:
         """Never splice: what comes has to be the range that was asked for, of the same version of the file."""

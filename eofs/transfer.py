@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STEP = 1 << 20  # bytes read at a time when a file is verified or inflated
-GROWTH = 16 << 20  # bytes between two looks at the budget while a file of unknown size grows
+GROWTH = 16 << 20  # bytes between two looks at the budget while a file grows whose size is not taken at once
 
 
 def receive(

@@ -178,12 +178,17 @@ def test_another_version_of_the_archive_is_another_file(shelf: Shelf) -> None:
         shelf.cache.release(held)
 
 
-def test_an_archive_that_is_still_coming_is_unwrapped_as_it_comes(shelf: Shelf) -> None:
-    data = gzip.compress(TAR)
+def half_unwrapped(shelf: Shelf, data: bytes) -> tuple[PartialFile, PartialFile]:
+    """Return an archive of which half is here, and what is in it."""
     coming = shelf.begin()
     coming.begin(len(data), None)
     coming.write(0, data[:600_000])
-    file = shelf.members.unwrapped(PRODUCT, shelf.cache.hold(coming), NOBODY)
+    return coming, shelf.members.unwrapped(PRODUCT, shelf.cache.hold(coming), NOBODY)
+
+
+def test_an_archive_that_is_still_coming_is_unwrapped_as_it_comes(shelf: Shelf) -> None:
+    data = gzip.compress(TAR)
+    coming, file = half_unwrapped(shelf, data)
     until(lambda: file.reaches(0) >= 300_000)
     coming.write(600_000, data[600_000:])
     assert shelf.contents(file)["B1.TIF"] == BAND
@@ -192,10 +197,7 @@ def test_an_archive_that_is_still_coming_is_unwrapped_as_it_comes(shelf: Shelf) 
 
 def test_an_archive_that_does_not_come_tells_who_waits_for_what_is_in_it(shelf: Shelf) -> None:
     data = gzip.compress(TAR)
-    coming = shelf.begin()
-    coming.begin(len(data), None)
-    coming.write(0, data[:600_000])
-    file = shelf.members.unwrapped(PRODUCT, shelf.cache.hold(coming), NOBODY)
+    coming, file = half_unwrapped(shelf, data)
     coming.fail(Unreachable("the provider went away"))
     with pytest.raises(Unreachable, match="went away"):
         shelf.contents(shelf.cache.hold(file))

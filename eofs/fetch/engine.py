@@ -130,7 +130,7 @@ class Engine:
         format_name = self.listing(product, caller).format
         file, running = self._content(product, caller)
         try:
-            if not (caller.patient and self._options.block):
+            if not self._options.lets_wait(caller):
                 self._must_be_here(file, running, member)
             reader = self._members.open(product, file, format_name, member, caller)
         except BaseException:

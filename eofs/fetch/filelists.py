@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import cachetools
 
 from eofs.blocks import POLL
-from eofs.errors import AccessRefused, Cancelled, EofsError, Gone, NotReady, NotSupported
+from eofs.errors import AccessRefused, Cancelled, EofsError, Gone, NotReady, NotSupported, unforeseen
 from eofs.fetch.addresses import ELSEWHERE
 from eofs.fetch.failures import FAILURE_MEMORY, Failures
 from eofs.fetch.sizes import Sizes
@@ -98,7 +98,7 @@ class FileLists:
         while not futures.wait((future,), POLL).done:
             caller.check()
             self._check()
-            if not (caller.patient and self._around(product).options.block):
+            if not self._around(product).options.lets_wait(caller):
                 raise NotReady(f"the files of {product.title} are being asked for; open it again")
         answer = future.result()
         if isinstance(answer, EofsError):
@@ -138,7 +138,7 @@ class FileLists:
             answer = error
         except Exception as error:
             log.exception("%s: a fault in eofs", product.title)
-            answer = EofsError(f"a fault in eofs ({type(error).__name__}); its log says more")
+            answer = unforeseen(error)
         self._cache.records.close()  # this thread's connection to the data base
         with self._lock:
             del self._under_way[product.key]

@@ -122,21 +122,16 @@ class Loose:
         if not part.size:
             return Held(b"")
         file, running = self._source(part, caller)
-        if file.size not in {None, part.size}:
-            size, said = file.size or 0, part.size
-            self._cache.release(file)
-            self._stories.leave(running)
-            self._files.correct(product, part, size)
-            raise Changed(f"{part.title} has {size:,} bytes, and not {said:,} as was said; open it again")
-        begin_rest = functools.cache(functools.partial(self._rest.begin, product, parts))
         options = self._around(product).options
         try:
-            if not (caller.patient and options.block):
+            self._must_have_size(product, part, part.size, file.size)
+            if not options.lets_wait(caller):
                 self._aside.must_be_here(file, running, 0, part.size, part.title)
-        except NotReady:
+        except BaseException:
             self._cache.release(file)
             self._stories.leave(running)
             raise
+        begin_rest = functools.cache(functools.partial(self._rest.begin, product, parts))
 
         def on_read() -> None:
             if running:
@@ -147,6 +142,12 @@ class Loose:
         usual = TILES if member.path.lower().endswith((".tif", ".tiff")) else 0
         window = Window(file, 0, part.size, self._cache.release, part.title, usual=usual)
         return Following(window, on_read, functools.partial(self._stories.leave, running))
+
+    def _must_have_size(self, product: Product, part: Product, said: int, size: int | None) -> None:
+        """Refuse a file that has another size than was said, and note which."""
+        if size is not None and size != said:
+            self._files.correct(product, part, size)
+            raise Changed(f"{part.title} has {size:,} bytes, and not {said:,} as was said; open it again")
 
     def standing(self, product: Product) -> Standing | None:
         """Return where the product stands, by its files; None where nothing is known of them."""

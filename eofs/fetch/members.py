@@ -19,7 +19,7 @@ import cachetools
 
 from eofs import archive, transfer
 from eofs.blocks import POLL, PartialFile, View
-from eofs.errors import Changed, Corrupt, EofsError
+from eofs.errors import Changed, Corrupt, EofsError, unforeseen
 from eofs.fetch.window import Window
 from eofs.model import Member
 from eofs.nodes import Caller, Held
@@ -206,7 +206,7 @@ class Members:
             inflated.fail(error)
         except Exception as error:
             log.exception("a fault in eofs")
-            inflated.fail(EofsError(f"a fault in eofs ({type(error).__name__}); its log says more"))
+            inflated.fail(unforeseen(error))
         finally:
             self._stop_inflating(inflated.path)
             self._cache.release(inflated)

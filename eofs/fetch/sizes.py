@@ -12,9 +12,10 @@ import queue
 import threading
 from typing import TYPE_CHECKING
 
+from eofs import faults
 from eofs.blocks import POLL
-from eofs.errors import Cancelled, EofsError, ProviderFailed
-from eofs.faults import LONGEST_BACK_OFF, PassingFault, Staging, back_off
+from eofs.errors import Cancelled, EofsError, ProviderFailed, unforeseen
+from eofs.faults import Staging
 from eofs.fetch.addresses import one_of
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class Sizes:
                 self._found[file.uid] = error
             except Exception as error:
                 log.exception("%s: a fault in eofs", file.title)
-                self._found[file.uid] = EofsError(f"a fault in eofs ({type(error).__name__}); its log says more")
+                self._found[file.uid] = unforeseen(error)
         self._records.close()  # this thread's connection to the data base
 
     def _size(self, file: Product) -> int:
@@ -93,21 +94,17 @@ class Sizes:
 
     def _size_at(self, file: Product, url: str) -> int | None:
         """Ask until there is an answer, as often as the provider's settings say; None is one that does not help."""
-        client, tries = self._client, 0
+        client = self._client
         client.must_have_credentials(url)
-        while True:
-            try:
-                with client.connection(self._check):
-                    return client.size(url)
-            except Staging:
-                return None
-            except PassingFault as fault:
-                tries += 1
-                pause = back_off(tries, client.provider.retry_delay, fault.retry_after)
-                if tries > client.provider.retries or pause > LONGEST_BACK_OFF:
-                    raise fault.error from None
-                log.info("%s: %s (try %d, next in %.1f s)", file.title, fault.error, tries, pause)
-            self._clock.wait(self._over, pause)
+
+        def once() -> int | None:
+            with client.connection(self._check):
+                return client.size(url)
+
+        try:
+            return faults.patiently(once, client.provider, file.title, functools.partial(self._clock.wait, self._over))
+        except Staging:
+            return None
 
     def _check(self) -> None:
         if self._over.is_set():

@@ -151,7 +151,7 @@ class Stories:
             caller.check()
             if self._closing.is_set():
                 raise Cancelled("eofs is being unmounted")
-            if not (caller.patient and options.block):
+            if not options.lets_wait(caller):
                 raise NotReady(f"{story.product.title} is not ready; its status file says how far it is")
             if around.clock.now() > deadline and story.resting and story.stage.activity is not Activity.DOWNLOADING:
                 raise NotReady(f"{story.product.title} is not ready yet and stays ordered; open it again later")

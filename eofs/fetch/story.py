@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from eofs import ranges, status, transfer
-from eofs.errors import Cancelled, Corrupt, EofsError, NotAllowed, NotReady
+from eofs.errors import Cancelled, Corrupt, EofsError, NotAllowed, NotReady, unforeseen
 from eofs.faults import LONGEST_BACK_OFF, PassingFault, Staging, back_off
 from eofs.fetch.addresses import one_of
 from eofs.fetch.failures import cannot_be_ordered, explained
@@ -114,7 +114,7 @@ class Story:
                 self._end(error, Activity.FAILED)
             except Exception as error:
                 log.exception("%s: a fault in eofs", self.product.title)
-                self._end(EofsError(f"a fault in eofs ({type(error).__name__}); its log says more"), Activity.FAILED)
+                self._end(unforeseen(error), Activity.FAILED)
 
     def _bring(self) -> None:
         file = self._claim()

@@ -17,8 +17,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 import msgspec
 
 from eofs.archive.listing import clean
-from eofs.errors import NotSupported
-from eofs.listings.files import Files
+from eofs.listings.files import Files, split
 from eofs.listings.questions import Question, ask
 
 if TYPE_CHECKING:
@@ -49,10 +48,7 @@ class _Description(msgspec.Struct):
 
 def list_files(client: Client, url: str, product: Product, check: Callable[[], None]) -> tuple[Asset, ...]:
     """Return the files of a product, see `eofs.listings`."""
-    parts = urlsplit(url)
-    link = _PRODUCT.fullmatch(parts.path)
-    if link is None:
-        raise NotSupported(f"the files of {product.title} cannot be listed: its link is not of the Data Store")
+    parts, link = split(url, product, _PRODUCT, "Data Store")
     files = Files(client.provider.name, product)
 
     def take(question: Question, answer: _Description) -> tuple[Question, ...]:

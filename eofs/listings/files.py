@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from eofs.archive.listing import shown
-from eofs.errors import ProviderFailed
+from eofs.errors import NotSupported, ProviderFailed
 from eofs.model import Asset
 
 if TYPE_CHECKING:
+    import re
+    from urllib.parse import SplitResult
+
     from eofs.model import Product
 
 MOST = 65_536  # files; a product of more is better read from its archive
+
+
+def split(url: str, product: Product, form: re.Pattern[str], called: str) -> tuple[SplitResult, re.Match[str]]:
+    """Return a product's download link in its parts, and those of its path that the groups of `form` name.
+
+    Raises:
+        NotSupported: it is not of that form, which is `called` so.
+    """
+    parts = urlsplit(url)
+    link = form.fullmatch(parts.path)
+    if link is None:
+        raise NotSupported(f"the files of {product.title} cannot be listed: its link is not of the {called}")
+    return parts, link
 
 
 class Files:

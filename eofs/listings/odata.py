@@ -19,8 +19,7 @@ import msgspec
 
 from eofs.archive.listing import clean
 from eofs.catalog.values import number
-from eofs.errors import NotSupported
-from eofs.listings.files import Files
+from eofs.listings.files import Files, split
 from eofs.listings.questions import Question, ask
 
 if TYPE_CHECKING:
@@ -47,10 +46,7 @@ class _Nodes(msgspec.Struct):
 
 def list_files(client: Client, url: str, product: Product, check: Callable[[], None]) -> tuple[Asset, ...]:
     """Return the files of a product, see `eofs.listings`."""
-    parts = urlsplit(url)
-    link = _PRODUCT.fullmatch(parts.path)
-    if link is None:
-        raise NotSupported(f"the files of {product.title} cannot be listed: its link is not of the form Products(UUID)")
+    parts, link = split(url, product, _PRODUCT, "form Products(UUID)")
     files = Files(client.provider.name, product)
 
     def take(question: Question, answer: _Nodes) -> Iterator[Question]:

@@ -7,7 +7,6 @@ the thread that called `ask`; that one alone calls `check`, too.
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 from collections import deque
 from concurrent import futures
@@ -17,10 +16,10 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 import msgspec
 
-from eofs import auth
+from eofs import auth, faults
 from eofs.blocks import POLL
 from eofs.errors import Cancelled, ProviderFailed
-from eofs.faults import LONGEST_BACK_OFF, PassingFault, Staging, back_off
+from eofs.faults import Staging
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 
     from eofs.client import Client
     from eofs.model import Provider
-
-log = logging.getLogger(__name__)
 
 LARGEST = 16 << 20  # bytes of one answer
 MOST = 1024  # questions of one list: a directory each; a product of more is better read from its archive
@@ -101,26 +98,21 @@ def _aside(client: Client, question: Question, kind: type[T], over: threading.Ev
 
 def _answer(client: Client, question: Question, kind: type[T], over: threading.Event) -> tuple[Question, T]:
     """Ask until there is an answer, as often as the provider's settings say."""
-    provider, tries = client.provider, 0
+    name = client.provider.name
 
     def check() -> None:
         if over.is_set():
             raise Cancelled("the list of files is not wanted any more")
 
-    while True:
-        try:
-            with client.connection(check):
-                check()
-                return _ask_once(client, question, kind)
-        except Staging:
-            raise ProviderFailed(f"{provider.name} lists no files of what it has yet to bring; {_INSTEAD}") from None
-        except PassingFault as fault:
-            tries += 1
-            pause = back_off(tries, provider.retry_delay, fault.retry_after)
-            if tries > provider.retries or pause > LONGEST_BACK_OFF:
-                raise fault.error from None
-            log.info("list of files: %s (try %d, next in %.1f s)", fault.error, tries, pause)
-        over.wait(pause)
+    def once() -> tuple[Question, T]:
+        with client.connection(check):
+            check()
+            return _ask_once(client, question, kind)
+
+    try:
+        return faults.patiently(once, client.provider, "list of files", over.wait)
+    except Staging:
+        raise ProviderFailed(f"{name} lists no files of what it has yet to bring; {_INSTEAD}") from None
 
 
 def _ask_once(client: Client, question: Question, kind: type[T]) -> tuple[Question, T]:
