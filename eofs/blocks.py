@@ -6,7 +6,7 @@ archive members while they are inflated. Whoever fills it calls `write`; readers
 On disk, next to the final ``NAME``:
 
     NAME.part   the bytes, sparse; its length is the final size as soon as that is known
-    NAME.map    which of them have arrived (JSON), written after the bytes that it speaks of
+    NAME.map    which of them have arrived (`eofs.maps`), written after the bytes that it speaks of
     NAME        the whole file; appears by a rename once everything has arrived and was verified
 
 The map tells two things apart: ranges that are on the disk for sure (``synced``) and ranges that were handed to the
@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING
 
 from eofs.extents import Extents, Forgotten
 from eofs.jobs import Want, Work
-from eofs.maps import map_of, part_of, read_map, write_map
+from eofs.maps import map_of, part_of, read_map, take_map_away, write_map
 from eofs.nodes import NOBODY
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class PartialFile:
         self.validator: str | None = None
         self.checksum: Checksum | None = None  # the first that the provider sent with this version
         self.ranged = False  # the provider serves byte ranges of it
+        self.mapped = True  # what has arrived is worth being gone on with after a restart
         self.forgotten = Forgotten()
         self._fd = fd
         self._extents = Extents()
@@ -184,23 +185,30 @@ class PartialFile:
             view, offset = view[done:], offset + done
             self._unsaved += done
             self._unsynced += done
-        if self._unsynced >= SYNC_EVERY:
+        if self.mapped and self._unsynced >= SYNC_EVERY:
             self.save(sync=True)
-        elif self._unsaved >= max(SAVE_EVERY, min((self.size or 0) // SAVES, SYNC_EVERY // 16)):
+        elif self.mapped and self._unsaved >= max(SAVE_EVERY, min((self.size or 0) // SAVES, SYNC_EVERY // 16)):
             self.save(sync=False)
 
     def save(self, *, sync: bool) -> None:
         """Write the map; with `sync`, make sure first that what it speaks of would survive a power cut."""
+        if sync:
+            with self._news:
+                here, mark = Extents(list(self._extents)), self.forgotten.mark
+            self._unsynced = 0  # now, so that no other thread begins to do the same
+            os.fdatasync(self._fd)
+            with self._news:
+                if self.forgotten.mark == mark:
+                    self._synced = here
+        self._write_map(afresh=sync)
+
+    def _write_map(self, *, afresh: bool) -> None:
         with self._saving:
             with self._news:
-                written = list(self._extents)
-            if sync:
-                os.fdatasync(self._fd)
-                self._synced = Extents(written)
-                self._unsynced = 0
+                written, synced = list(self._extents), list(self._synced)
             self._unsaved = 0
             note = {"size": self.size, "validator": self.validator, "checksum": self.checksum, "ranged": self.ranged}
-            write_map(self.path, {**note, "written": written, "synced": list(self._synced)})
+            write_map(self.path, {**note, "written": written, "synced": synced}, afresh=afresh)
 
     def next_job(self, *, least: int, fill: int, patience: float) -> Job | None:
         """Return the range to be brought next, to be given back with `end_job`.
@@ -243,12 +251,7 @@ class PartialFile:
         os.fsync(self._fd)
         part_of(self.path).replace(self.path)
         share(self._fd)
-        map_of(self.path).unlink(missing_ok=True)
-        directory = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        take_map_away(self.path)
         self.whole = True
 
     def restart(self) -> None:
@@ -270,7 +273,7 @@ class PartialFile:
             self._synced.remove(start, stop)
             self.forgotten.add(start, stop)
             self._work.hopes.clear()  # who reads on does so from the wrong bytes
-        self.save(sync=False)
+        self._write_map(afresh=True)
         return True
 
     def fail(self, failure: EofsError) -> None:
@@ -286,7 +289,7 @@ class PartialFile:
     def close(self) -> None:
         """Close the descriptor, and with it give up the lock; what has arrived is on the map."""
         try:
-            if not self.whole and self._unsaved:
+            if self.mapped and not self.whole and self._unsaved:
                 self.save(sync=False)
         except OSError as error:  # a full disk; the map written before this one still holds
             log.warning("what has arrived of %s could not be noted: %s", self.path, error.strerror)

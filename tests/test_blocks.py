@@ -294,7 +294,8 @@ def test_the_map_is_written_as_bytes_come_and_synced_now_and_then(
     seen = []
     for start in range(0, 40, 5):
         file.write(start, b"01234")
-        note = json.loads(map_of(file.path).read_text()) if map_of(file.path).exists() else None
+        lines = map_of(file.path).read_text().splitlines() if map_of(file.path).exists() else ["null"]
+        note = json.loads(lines[-1])
         seen.append(note and (note["written"], note["synced"]))
     assert seen == [
         None,
@@ -363,6 +364,41 @@ def test_a_map_cut_short_anywhere_says_that_nothing_has_arrived(tmp_path: Path) 
     for length in range(len(text)):
         map_of(path).write_text(text[:length])
         assert read_map(path)["ranges"] == []
+
+
+@pytest.mark.parametrize("end", ["", "\0" * 100, '\n{"size": 8, "written": [[0, 8', "\n"], ids=repr)
+def test_a_line_of_the_map_that_was_not_written_to_its_end_leaves_the_one_before_it(
+    file: PartialFile, end: str
+) -> None:
+    file.begin(12, None)
+    file.write(0, b"0123")
+    file.save(sync=False)
+    with map_of(file.path).open("a") as map_file:
+        map_file.write(end)
+    assert read_map(file.path)["ranges"] == ([(0, 4)] if not end.startswith("\0") else [])
+    file.write(4, b"4567")
+    file.save(sync=False)
+    assert read_map(file.path)["ranges"] == [(0, 8)]
+
+
+def test_a_map_that_has_become_long_is_begun_afresh(file: PartialFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maps, "LONGEST", 2000)
+    file.begin(1000, None)
+    for start in range(100):
+        file.write(start, b"x")
+        file.save(sync=False)
+        assert map_of(file.path).stat().st_size <= 2000
+        assert read_map(file.path)["ranges"] == [(0, start + 1)]
+
+
+def test_what_is_begun_anew_after_a_restart_keeps_no_map(file: PartialFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "SAVE_EVERY", 1)
+    monkeypatch.setattr(blocks, "SYNC_EVERY", 2)
+    file.mapped = False
+    file.begin(10, None)
+    file.write(0, b"0123")
+    file.close()
+    assert not map_of(file.path).exists()
 
 
 def test_a_map_says_nothing_of_bytes_that_the_file_does_not_have(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,8 +54,9 @@ def content(uid: str, size: int = 1000) -> bytes:
 
 
 def opened(cache: Cache, uid: str) -> PartialFile:
-    file = cache.open(path_of(cache, uid))
-    assert file is not None
+    enough = time.monotonic() + 30
+    while (file := cache.open(path_of(cache, uid))) is None:  # whoever makes room tries the lock of each file
+        assert time.monotonic() < enough
     return file
 
 

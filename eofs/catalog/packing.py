@@ -6,10 +6,11 @@ Features resemble each other, so that many in one bundle take a tenth of their s
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate, repeat
 from typing import TYPE_CHECKING
+
+import msgspec
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -23,8 +24,7 @@ BUNDLE = 64 << 10  # bytes of features that are packed together; unpacking them 
 _LEVEL = 1  # packs more than 500 MB a second
 
 
-@dataclass(frozen=True, slots=True)
-class PackedFeature:
+class PackedFeature(msgspec.Struct, frozen=True, gc=False):
     """One feature of a bundle: `bytes` gives its text, `len` the size of that."""
 
     bundle: bytes

@@ -213,6 +213,7 @@ class Members:
             self._cache.release(file)
 
     def _begin(self, inflated: PartialFile, size: int | None, at_least: int) -> None:
+        inflated.mapped = False  # it is inflated from its beginning, whatever of it is here
         with self._cache.writing(), self._cache.room(inflated.path, at_least if size is None else size):
             inflated.begin(size, None)
 
