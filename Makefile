@@ -1,12 +1,15 @@
 # The one list of commands. Each is a short script in scripts/, which first installs what is missing.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test coverage benchmark check format clean
+.PHONY: help install uninstall demo test coverage benchmark check format clean
 
 help:      ## list these commands
 	@sed -n 's/^\([a-z]*\): *## /  make \1\t/p' Makefile | expand -t 18
 
-install:   ## install eofs and what it needs (fuse, Python packages); it is then .venv/bin/eofs
-	@scripts/bootstrap
+install:   ## install eofs and what it needs: in /usr/local as root, else in ~/.local; or PREFIX=DIR
+	@scripts/install
+
+uninstall: ## take away what install has installed; with the same PREFIX
+	@scripts/uninstall
 
 demo:      ## a whole session against a built-in provider: no account, no network
 	@scripts/bootstrap

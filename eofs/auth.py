@@ -34,8 +34,6 @@ _NAME = r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*"
 # No user, no backslash, no percent sign, nothing but ASCII: what two programs could read in two ways is no host.
 _AUTHORITY = re.compile(rf"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>{_NAME})\.?)(?::(?P<port>[0-9]{{0,5}}))?")
 _ENTRY = re.compile(rf"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>\.?{_NAME})\.?)(?P<port>:[0-9]{{1,5}}|:\*)?")
-
-
 _NAME_IN_BRACES = re.compile(r"\{([A-Za-z_][A-Za-z0-9_-]*)\}")
 
 
@@ -95,12 +93,24 @@ def _all_credentials(provider: Provider, _url: str) -> Mapping[str, str]:
 
 
 def _in_headers(provider: Provider) -> tuple[str, ...]:
-    return names_in(provider.login.get("headers", {}))
+    return tuple(name for name in names_in(provider.login.get("headers", {})) if name not in _optional(provider))
+
+
+def _optional(provider: Provider) -> tuple[str, ...]:
+    return tuple(provider.login.get("optional", ()))
 
 
 def _for_token(provider: Provider) -> tuple[str, ...]:
     """Return what the request for a token says by name, else all that there is."""
     return names_in(provider.login.get("req_data", {})) or tuple(provider.credentials) or ("username", "password")
+
+
+_S3_KEYS = ("aws_access_key_id", "aws_secret_access_key")
+
+
+def _begun_keys(provider: Provider) -> tuple[str, ...]:
+    """Return both parts of a pair of keys of which there is one; where there is none, `eofs.s3` looks elsewhere."""
+    return _S3_KEYS if any(name in provider.credentials for name in _S3_KEYS) else ()
 
 
 EARTHDATA = "https://urs.earthdata.nasa.gov/"
@@ -114,9 +124,12 @@ KINDS: dict[str, Kind] = {
         Kind("query", lambda provider: tuple(provider.credentials) or ("apikey",), query=_all_credentials),
         Kind("earthdata", _wanting("username", "password"), headers=_earthdata),
         Kind("oidc_password", _wanting("username", "password"), takes=_wanting("totp"), asks=True),
+        Kind("oidc_code", _wanting("username", "password"), asks=True),
+        Kind("oidc_exchange", _wanting("username", "password"), asks=True),
         Kind("client_credentials", _wanting("username", "password"), asks=True),
         Kind("token", _for_token, asks=True),
-        Kind("signed", _no_names, takes=_in_headers, asks=True),
+        Kind("s3", _begun_keys, takes=_wanting(*_S3_KEYS)),
+        Kind("signed", _in_headers, takes=_optional, asks=True),
     )
 }
 
@@ -127,7 +140,10 @@ EODAG_KINDS = {
     "httpheaderauth": "header",
     "httpquerystringauth": "query",
     "keycloakoidcpasswordauth": "oidc_password",
+    "oidcauthorizationcodeflowauth": "oidc_code",
+    "oidctokenexchangeauth": "oidc_exchange",
     "tokenauth": "token",
+    "awsauth": "s3",
     "sasauth": "signed",
 }
 
@@ -285,7 +301,7 @@ def optional(provider: Provider) -> tuple[str, ...]:
 
 def missing(provider: Provider) -> tuple[str, ...]:
     """Return the names of the credentials that are wanted but absent."""
-    return tuple(name for name in wanted(provider) if not provider.credentials.get(name))
+    return tuple(name for name in wanted(provider) if name not in provider.credentials)
 
 
 def how_to_supply(provider: Provider) -> str:
@@ -295,6 +311,9 @@ def how_to_supply(provider: Provider) -> str:
     names = missing(provider) or wanted(provider)
     if not names:
         return f"{provider.name} wants no credentials"
+    if provider.login.get("netrc") and provider.hosts:
+        machine = re.sub(r"^\.|:[0-9*]+$", "", provider.hosts[0])
+        return f"add 'machine {machine} login … password …' to {provider.credentials_from}"
     file = f"to ~/.config/eodag/eodag.yml (under {provider.name}.auth.credentials)"
     if not re.fullmatch(r"[a-z0-9_]+", provider.name):
         return f"write {' and '.join(names)} {file}"

@@ -155,11 +155,12 @@ def _base64(entry: str) -> Checksum | None:
 def _etag_of_s3(headers: Mapping[str, str]) -> Checksum | None:
     """Read the ETag of Amazon S3, which is the MD5 unless the object came in parts or is encrypted with a key of KMS.
 
-    https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html. Others that speak as it does name a request so.
     """
     match = _ETAG.fullmatch(headers.get("ETag", ""))
     plain = headers.get("X-Amz-Server-Side-Encryption", "AES256") == "AES256"
     own_key = "X-Amz-Server-Side-Encryption-Customer-Algorithm" in headers
-    if match and plain and not own_key and headers.get("Server") == "AmazonS3":
+    is_s3 = headers.get("Server") == "AmazonS3" or "X-Amz-Request-Id" in headers
+    if match and plain and not own_key and is_s3:
         return Checksum("md5", match[1])
     return None

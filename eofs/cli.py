@@ -8,22 +8,24 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import re
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from eofs import __version__, config
-from eofs.config import COMMAND_LINE
-from eofs.errors import ConfigError, EofsError, UsageError
+from eofs.commands.arguments import add_options, meant, options_of
+from eofs.errors import EofsError, UsageError
 from eofs.log import start_logging
-from eofs.options import BY_NAME, FLAGS, OPTIONS, choice, is_absent, known_name, read
-from eofs.providers.values import Unexpected, path, whole
+from eofs.options import choice
+from eofs.providers.values import path, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-COMMANDS = ("mount", "unmount", "ls", "status", "fetch", "quicklooks", "providers", "demo")
+COMMANDS = (
+    "mount", "unmount", "ls", "status", "fetch", "quicklooks", "cancel", "evict", "retry", "cache", "providers",
+    "doctor", "demo",
+)  # fmt: skip
 CHOOSING = ("filter", "intersects", "min_overlap")  # what is wanted of a search result
 
 
@@ -68,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     mount.add_argument("result", metavar="RESULT", help="a GeoJSON file of eodag or STAC; - for standard input")
     mount.add_argument("mountpoint", metavar="MOUNTPOINT", help="an empty directory")
     mount.add_argument("-f", "--foreground", action="store_true", help="stay in the foreground")
-    _add_options(mount)
+    add_options(mount)
 
     unmount = _command(commands, "unmount", _unmount, "unmount")
     unmount.add_argument("mountpoint", metavar="MOUNTPOINT")
@@ -76,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     ls = _command(commands, "ls", _ls, "list the products of a search result or of a mount")
     ls.add_argument("place", metavar="RESULT|MOUNTPOINT")
     ls.add_argument("--json", action="store_true", help="as JSON")
-    _add_options(ls, (*CHOOSING, "config"))
+    add_options(ls, (*CHOOSING, "config"))
 
     status = _command(commands, "status", _status, "tell what is going on in a mount or with a product")
     status.add_argument("place", metavar="MOUNTPOINT|PRODUCT_DIR")
@@ -84,17 +86,27 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--watch", action="store_true", help="until Ctrl-C, whenever something changes")
 
     _add_fetching(commands)
+    _add_upkeep(commands)
+    _add_cache(commands)
+    _add_providers(commands)
 
-    known = _command(
-        commands, "providers", _providers, "list the known providers, and whether their credentials are there"
-    )
-    known.add_argument("--json", action="store_true", help="as JSON")
-    _add_options(known, ("config",))
+    doctor = _command(commands, "doctor", _doctor, "check the machine, the configuration and the cache")
+    add_options(doctor, ("cache_dir", "cache_size", "allow_other", "config"))
 
     demo = _command(commands, "demo", _demo, "mount ten products of a built-in provider; no account, no network")
     demo.add_argument("mountpoint", metavar="MOUNTPOINT", nargs="?", help="an empty directory, made if missing")
-    _add_options(demo)
+    add_options(demo)
     return parser
+
+
+def _add_providers(commands: Any) -> None:
+    known = _command(
+        commands, "providers", _providers, "list the known providers, and whether their credentials are there"
+    )
+    known.add_argument("names", metavar="NAME", nargs="*", help="these, and no others")
+    known.add_argument("--check", action="store_true", help="try the credentials that are there: ask their providers")
+    known.add_argument("--json", action="store_true", help="as JSON")
+    add_options(known, ("config",))
 
 
 def _add_fetching(commands: Any) -> None:
@@ -102,29 +114,48 @@ def _add_fetching(commands: Any) -> None:
     fetch.description = _FETCH
     fetch.add_argument("places", metavar="RESULT|PRODUCT_DIR", nargs="+", help="as for mount; or a product in a mount")
     fetch.add_argument(
-        "-j", "--jobs", metavar="N", type=_meant(whole(1, 1000)), default=4, help="products downloaded at a time [4]"
+        "-j", "--jobs", metavar="N", type=meant(whole(1, 1000)), default=4, help="products downloaded at a time [4]"
     )
     fetch.add_argument(
-        "--output", metavar="DIR", type=_meant(path), help="put the products there, extracted: DIR/TITLE/TITLE.SAFE"
+        "--output", metavar="DIR", type=meant(path), help="put the products there, extracted: DIR/TITLE/TITLE.SAFE"
     )
-    _add_options(fetch, _OF_FETCH)
+    add_options(fetch, _OF_FETCH)
 
     quicklooks = _command(commands, "quicklooks", _quicklooks, "save the quicklooks of all products in a directory")
     quicklooks.add_argument("result", metavar="RESULT", help="a GeoJSON file of eodag or STAC; - for standard input")
     quicklooks.add_argument("directory", metavar="DIR", help="made if missing; what is there already is kept")
-    _add_options(quicklooks, (*CHOOSING, "cache_dir", "cache_size", "stall_timeout", "config", "log_file"))
+    add_options(quicklooks, (*CHOOSING, "fallback", "cache_dir", "cache_size", "stall_timeout", "config", "log_file"))
 
 
-def _meant(read_value: Callable[[object], object]) -> Callable[[str], object]:
-    """Return a reader as argparse wants it."""
+def _add_upkeep(commands: Any) -> None:
+    for name, text in (
+        ("cancel", "stop what goes on for a product: what has arrived is kept, and an order stays placed"),
+        ("evict", "remove from the cache what it has of a product; refused while one of its files is open"),
+        ("retry", "forget how a product failed: who opens it next makes eofs ask its provider again"),
+    ):
+        command = _command(commands, name, _control, text)
+        command.set_defaults(do=name)
+        command.add_argument("places", metavar="PRODUCT_DIR", nargs="+", help="a product in a mount, or a path inside")
 
-    def read_argument(written: str) -> object:
-        try:
-            return read_value(written)
-        except Unexpected as error:
-            raise argparse.ArgumentTypeError(f"expected {error}") from None
 
-    return read_argument
+def _add_cache(commands: Any) -> None:
+    cache = commands.add_parser("cache", help="tell what is in the cache, verify it, make room")
+    deeds = cache.add_subparsers(metavar="info|ls|verify|clear", required=True)
+    for name, text in (
+        ("info", "tell where the cache is, and what it holds in all"),
+        ("ls", "list the products in the cache"),
+        ("verify", "read all that is whole in the cache again, and remove what is damaged"),
+        ("clear", "remove products from the cache, but for those in use"),
+    ):
+        deed = _command(deeds, name, _cache, text)
+        deed.set_defaults(do=name)
+        if name in {"info", "ls"}:
+            deed.add_argument("--json", action="store_true", help="as JSON")
+        if name == "clear":
+            deed.add_argument("--partial", action="store_true", help="only what is partly here")
+            deed.add_argument("--pinned", action="store_true", help="also what eofs fetch has left there")
+            deed.add_argument("--yes", action="store_true", help="do not ask")
+        add_options(deed, ("cache_dir", "cache_size", "config"))
 
 
 def _command(commands: Any, name: str, run: Any, help_text: str) -> argparse.ArgumentParser:
@@ -134,69 +165,11 @@ def _command(commands: Any, name: str, run: Any, help_text: str) -> argparse.Arg
     return parser
 
 
-def _add_options(parser: argparse.ArgumentParser, names: Sequence[str] = ()) -> None:
-    """Offer options as ``--name value``; where none are named, all of a mount's, and as ``-o name=value,…`` too."""
-    parser.set_defaults(pairs=[])
-    if not names:
-        parser.add_argument("-o", dest="pairs", metavar="NAME=VALUE,…", action="append", help="options as for mount(8)")
-    title = "options of a mount" if names else "options, also as -o name=value; - and _ are the same in a name"
-    group = parser.add_argument_group(title)
-    for option in OPTIONS:
-        if names and option.name not in names:
-            continue
-        spelt = sorted({f"--{option.name.replace('_', '-')}", f"--{option.name}"}, key=lambda name: "_" in name)
-        default = f" [{option.default}]" if option.default and option.name != "crawlers" else ""
-        text = f"{option.meaning}{default}".replace("%", "%%")
-        how: dict[str, Any] = (
-            {"metavar": option.metavar} if option.metavar else {"action": "store_const", "const": True}
-        )
-        if option.repeats:
-            how["action"] = "append"
-        group.add_argument(*spelt, dest=f"option_{option.name}", default=None, help=text, **how)
-    for flag in () if names else FLAGS:
-        spelt = sorted({f"--{flag.replace('_', '-')}", f"--{flag}"})
-        group.add_argument(*spelt, dest=f"option_{flag}", action="store_true", default=None, help=argparse.SUPPRESS)
-
-
-def options_of(given: argparse.Namespace) -> dict[str, object]:
-    """Return the options of a command line by name; what comes last wins, ``--name`` over ``-o``, or adds to it."""
-    found: dict[str, object] = {}
-    for pairs in given.pairs:
-        for pair in re.split(r"(?<!\\),", pairs):
-            name, equals, value = pair.replace("\\,", ",").partition("=")
-            if name in BY_NAME and BY_NAME[name].repeats and equals:
-                found[name] = [*_listed(found.get(name)), value]
-            elif name:
-                found[name] = value if equals else True
-    for key, value in vars(given).items():
-        if key.startswith("option_") and value is not None:
-            name = key.removeprefix("option_")
-            found[name] = [*_listed(found.get(name)), *value] if isinstance(value, list) else value
-    if given.verbose:
-        found["verbose"] = str(given.verbose)
-    _must_be_meant(found)
-    return found
-
-
-def _listed(value: object) -> list[object]:
-    return value if isinstance(value, list) else []
-
-
-def _must_be_meant(typed: dict[str, object]) -> None:
-    """Refuse options that cannot be meant; what is wrong in a file or a variable is found out later."""
-    try:
-        for name, value in typed.items():
-            known = known_name(name, COMMAND_LINE)
-            if known and not is_absent(known, value, typed=True):
-                read(known, value, COMMAND_LINE)
-    except ConfigError as error:
-        raise UsageError(str(error)) from None
-
-
 def _mount(given: argparse.Namespace) -> None:
     from eofs import catalog
     from eofs.commands.mount import mount, usable
 
+    config.come_home()
     settings = config.load(options_of(given))
     usable(given.mountpoint)
     wanted = choice(settings.options)
@@ -229,16 +202,46 @@ def _fetch(given: argparse.Namespace) -> int:
     return fetch(given.places, config.load(options_of(given)), jobs=given.jobs, output=given.output)
 
 
+def _control(given: argparse.Namespace) -> int:
+    from eofs.commands.control import control
+
+    return control(given.do, given.places)
+
+
+def _cache(given: argparse.Namespace) -> int:
+    from eofs.commands import cache
+
+    options = config.load(options_of(given)).options
+    if given.do == "clear":
+        return cache.clear(options, partial=given.partial, pinned=given.pinned, sure=given.yes)
+    if given.do == "verify":
+        return cache.verify(options)
+    (cache.info if given.do == "info" else cache.ls)(options, as_json=given.json)
+    return 0
+
+
 def _quicklooks(given: argparse.Namespace) -> int:
     from eofs.commands.quicklooks import quicklooks
 
     return quicklooks(given.result, given.directory, config.load(options_of(given)))
 
 
-def _providers(given: argparse.Namespace) -> None:
+def _providers(given: argparse.Namespace) -> int:
+    settings = config.load(options_of(given))
+    if given.check:
+        from eofs.commands.checks import check
+
+        return check(settings, given.names, as_json=given.json)
     from eofs.commands.providers import providers
 
-    providers(config.load(options_of(given)), as_json=given.json)
+    providers(settings, given.names, as_json=given.json)
+    return 0
+
+
+def _doctor(given: argparse.Namespace) -> int:
+    from eofs.commands.doctor import doctor
+
+    return doctor(lambda: config.load(options_of(given)))
 
 
 def _demo(given: argparse.Namespace) -> None:
@@ -248,8 +251,8 @@ def _demo(given: argparse.Namespace) -> None:
 
 
 _OF_FETCH = (
-    "cache_dir", "cache_size", "wait", "timeout", "order", "max_orders", "extract", *CHOOSING, "connections",
-    "stall_timeout", "config", "log_file",
+    "cache_dir", "cache_size", "wait", "timeout", "order", "max_orders", "fallback", "extract", *CHOOSING,
+    "connections", "stall_timeout", "config", "log_file",
 )  # fmt: skip
 _FETCH = """\
 Orders, waits for and downloads products, several at a time; one that fails does not stop the others. Prints where each

@@ -10,28 +10,28 @@ counted by `Slots`, its tokens kept by `Login`.
 from __future__ import annotations
 
 import contextlib
-import http.client
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import requests
-import urllib3
 
-from eofs import __version__, auth, faults, heads
-from eofs.errors import AccessRefused, Gone, NotReady, NotSupported, ProviderFailed
-from eofs.faults import CONNECT_TIMEOUT, PassingFault, Staging, retry_after
-from eofs.links import names_a_page
+from eofs import __version__, auth, complaints, faults, heads
+from eofs.errors import AccessRefused, ProviderFailed
+from eofs.faults import CONNECT_TIMEOUT
+from eofs.links import host_of, names_a_page
 from eofs.logins import Login
+from eofs.replies import judge, refuse_web_page, words_of
+from eofs.s3 import Store
 from eofs.slots import Slots, always
+from eofs.tokens import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from eofs.config import Network
-    from eofs.heads import Reply
     from eofs.logins import Pass
     from eofs.model import Provider
+    from eofs.tokens import Question
 
 MAX_REDIRECTS = 10
 QUICKLOOKS = 4  # connections kept open beside those for data
@@ -47,6 +47,7 @@ class Client:
         self._network = network
         self._stall_timeout = stall_timeout
         self._login = Login(provider, network, stall_timeout=stall_timeout)
+        self._store = Store(provider)
         self.slots = Slots(max(1, min(provider.max_connections, connections)))
         self._session = requests.Session()
         # Without this, ~/.netrc would replace our credentials, also after a redirect to another host.
@@ -109,6 +110,33 @@ class Client:
         """Ask for what the provider has to say, in JSON, and not for data; for the rest as `get`."""
         return self._judged(*self._follow(url, {"Accept": "application/json"}), page=True)
 
+    def ask(self, question: Question, *, final: frozenset[int] = frozenset()) -> Answer:
+        """Send an order, or a question about one; return the answer, also a redirect whose status is in `final`.
+
+        Raises:
+            AccessRefused: the address is not the provider's, or it refuses the credentials, or there are none.
+            PassingFault, EofsError: another try may help, or would not.
+        """
+        provider, host = self.provider, host_of(question.url)
+        if not auth.may_receive(provider, question.url):
+            raise AccessRefused(
+                f"an order of {provider.name} would go to {host or 'no host'}, which is not one of its hosts: if it "
+                f"is, add it to {provider.name}.auth.hosts"
+            )
+        self.must_have_credentials(question.url)
+        headers = {"Accept": "application/json", **question.headers}
+        response, url = self._follow(question.url, headers, question.method, question.body, final)
+        with contextlib.closing(response):
+            with self._faults(url):
+                answer = Answer(response.status_code, response.headers, words_of(response))
+            if answer.status in {400, 405, 406, 409, 415, 422}:
+                words = complaints.in_words(provider, answer.body)
+                raise ProviderFailed(f"{provider.name} refused the order ({answer.said}){words and ': '}{words}")
+            if answer.status >= 400:
+                judge(response, provider, url, body=answer.body)
+            refuse_web_page(response, provider)
+        return answer
+
     def _judged(self, response: requests.Response, url: str, *, page: bool) -> requests.Response:
         try:
             judge(response, self.provider, url, page=page)
@@ -136,31 +164,54 @@ class Client:
                 return size
         return None
 
-    def _follow(self, url: str, wanted: Mapping[str, str], method: str = "GET") -> tuple[requests.Response, str]:
-        """Ask, where redirects lead too; return the last reply and its address."""
+    def _follow(
+        self,
+        url: str,
+        wanted: Mapping[str, str],
+        method: str = "GET",
+        body: bytes | None = None,
+        final: frozenset[int] = frozenset(),
+    ) -> tuple[requests.Response, str]:
+        """Ask, where redirects lead too unless their status is in `final`; return the last reply and its address."""
         for _ in range(MAX_REDIRECTS + 1):
-            response = self._send(url, wanted, method)
-            if not response.next:
+            response = self._send(url, wanted, method, body)
+            if not response.next or response.status_code in final:
                 return response, url
             response.close()
-            url = response.next.url or ""
+            following = response.next
+            url, method = following.url or "", following.method or method
+            body = body if following.body else None  # 303 asks for what the answer to a POST is
         raise ProviderFailed(f"{self.provider.name} redirects without end; try again later")
 
-    def _send(self, url: str, wanted: Mapping[str, str], method: str) -> requests.Response:
+    def _send(self, url: str, wanted: Mapping[str, str], method: str, body: bytes | None = None) -> requests.Response:
+        """Ask for what is at `url`; where that is an object of a store, in the way that its bucket takes."""
+        if body is None and (place := self._store.find(url)):
+            return self._store.ask(
+                place,
+                method,
+                ask=lambda url, method: self._log_in_and_ask(url, wanted, method),
+                send=lambda signed: self._ask(signed, wanted, method),
+            )
+        return self._log_in_and_ask(url, wanted, method, body)
+
+    def _log_in_and_ask(
+        self, url: str, wanted: Mapping[str, str], method: str, body: bytes | None = None
+    ) -> requests.Response:
         """Ask, logged in where that host may see it; once more where a token turns out to be over."""
         used = self._login.authorise(url)
-        response = self._ask(used, wanted, method)
+        response = self._ask(used, wanted, method, body)
         if not self._login.refused(used, response.status_code):
             return response
         response.close()
-        return self._ask(self._login.authorise(url), wanted, method)
+        return self._ask(self._login.authorise(url), wanted, method, body)
 
-    def _ask(self, way: Pass, wanted: Mapping[str, str], method: str) -> requests.Response:
+    def _ask(self, way: Pass, wanted: Mapping[str, str], method: str, body: bytes | None = None) -> requests.Response:
         with self._faults(way.url):
             return self._session.request(
                 method,
                 way.url,
                 headers={**wanted, **way.headers},
+                data=body,
                 stream=True,
                 allow_redirects=False,
                 proxies=self._network.proxies_for(way.url),
@@ -188,71 +239,3 @@ def _range(start: int, stop: int | None, last: int, validator: str | None) -> di
         return {}
     wanted = {"Range": f"bytes=-{last}" if last else f"bytes={start}-{stop - 1 if stop else ''}"}
     return wanted if validator is None or heads.is_weak(validator) else {**wanted, "If-Range": validator}
-
-
-def judge(response: requests.Response, provider: Provider, url: str, *, page: bool = False) -> None:
-    """Return if the reply carries bytes; raise what it means otherwise (the table of replies in docs/SEMANTICS.md).
-
-    A `page` may be a web page or JSON; data are refused where they are.
-    """
-    status, name, host = response.status_code, provider.name, urlsplit(url).hostname
-    said = f"{status} {http.client.responses.get(status, '')}".strip()
-    empty = response.headers.get("Content-Length") == "0"
-    if status == 202 or (status in {200, 204} and empty) or status == 204:
-        raise Staging(said)
-    if status in {200, 206}:
-        if not page:
-            _refuse_pages(response, provider)
-        _refuse_unknown_codings(response, provider)
-        return
-    if status in provider.auth_error_codes | {401, 403, 407}:
-        if not auth.may_receive(provider, url):
-            raise AccessRefused(
-                f"{host} refused ({said}); the credentials of {name} are not sent there, as it is not one of its "
-                f"hosts: if it is, add it to {name}.auth.hosts"
-            )
-        raise AccessRefused(f"{name} refused the credentials ({said}); check them, and your rights to this product")
-    if status in {404, 410}:
-        raise Gone(f"{name} no longer has the product ({said}); search again, or take it from another provider")
-    if status == 429:
-        raise PassingFault(
-            NotReady(f"{name} asks to slow down ({said}); try again later"), retry_after(response.headers)
-        )
-    if status in {408, 425} or status >= 500:
-        raise PassingFault(ProviderFailed(f"{name} answers {said}; try again later"), retry_after(response.headers))
-    raise ProviderFailed(f"{name} answers {said}; the link in the search result may be out of date")
-
-
-def _refuse_pages(response: requests.Response, provider: Provider) -> None:
-    """Refuse a web page or a message that comes in place of the data."""
-    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    if kind in {"text/html", "application/xhtml+xml"}:
-        raise AccessRefused(
-            f"{provider.name} sent a web page instead of the data, as for a log-in; check the credentials, and whether "
-            "its licence has been accepted on its web site"
-        )
-    if kind in {"application/json", "application/problem+json"} and "Content-Disposition" not in response.headers:
-        raise ProviderFailed(f"{provider.name} sent a message instead of the data; try again later")
-
-
-def _refuse_unknown_codings(response: requests.Response, provider: Provider) -> None:
-    """Refuse bytes that were compressed for their way by what cannot be undone here."""
-    unknown = heads.codings(response.headers).difference(urllib3.HTTPResponse.CONTENT_DECODERS)
-    if unknown:
-        raise NotSupported(
-            f"{provider.name} compresses what it sends ({', '.join(sorted(unknown))}), though it was asked not to; "
-            "tell the provider"
-        )
-
-
-def reply(response: requests.Response) -> Reply:
-    """Return what the head of a 200 or 206 says of the body.
-
-    Raises:
-        PassingFault: a 206 that does not say which bytes it carries.
-    """
-    found = heads.read(response.status_code, response.headers)
-    if found is None:
-        said = response.headers.get("Content-Range", "nothing")
-        raise PassingFault(ProviderFailed(f"the provider says {said!r} of the bytes it sends; try again later"))
-    return found

@@ -12,20 +12,22 @@ The weakest first:
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import logging
 import os
+import pwd
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eofs import auth, options, providers
+from eofs import auth, credentials, options, providers
 from eofs.errors import ConfigError
 from eofs.model import Provider
 from eofs.options import Options
 from eofs.providers import values
-from eofs.providers.layers import Setting, folded, leaves, merged
+from eofs.providers.layers import Setting, also_said, folded, leaves, merged
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -69,6 +71,7 @@ class Config:
         output_dirs: where ``eofs fetch`` puts the products of a provider, where the user says so.
         sources: where each setting was found, by its dotted name (``peps.auth.credentials.username``,
             ``eofs.wait``); built-in ones included.
+        notify_socket: where a service manager wants to be told how we are (``$NOTIFY_SOCKET``); empty where none does.
     """
 
     options: Options
@@ -76,6 +79,7 @@ class Config:
     output_dirs: Mapping[str, Path]
     sources: Mapping[str, str]
     network: Network
+    notify_socket: str = ""
 
     def provider(self, name: str) -> Provider:
         """Return a provider by its name, or by a host of its; one that nobody knows has no hosts and no credentials."""
@@ -120,18 +124,28 @@ def load(command_line: Mapping[str, object], *, environ: Mapping[str, str] | Non
         typed,
     ]
     chosen, chosen_from = _options([setting for layer in layers for setting in layer if setting.path[0] == _OWN])
-    settings = [s for layer in layers for s in folded([s for s in layer if s.path[0] != _OWN])]
-    for setting in settings:
-        if setting.source != BUILT_IN:
-            providers.build(setting.path[0], merged([setting])[0][setting.path[0]], source=setting.source)
-    tree, sources = merged(settings)
+    tree, sources = merged(_of_providers([[s for s in layer if s.path[0] != _OWN] for layer in layers]))
+    found = credentials.shared(_providers(tree, sources, environ))
+    _must_look_up(chosen.get("fallback", ()), found, chosen_from.get("eofs.fallback"))
     return Config(
         options=Options(**{"cache_dir": _folder("XDG_CACHE_HOME", ".cache", environ) / "eofs"} | chosen),
-        providers=_providers(tree, sources),
+        providers=found,
         output_dirs={name: path for name in tree if (path := _output_dir(name, tree, sources))},
         sources=sources | chosen_from,
         network=_network(environ),
+        notify_socket=environ.get("NOTIFY_SOCKET", ""),
     )
+
+
+def _of_providers(layers: list[list[Setting]]) -> list[Setting]:
+    """Return what the layers say, the built-in one first, after each value that a user wrote has proved to be meant."""
+    former = {says["formerly"]: name for name, says in providers.builtin().items() if "formerly" in says}
+    layers[1:] = (also_said(layer, former) for layer in layers[1:])
+    settings = [setting for layer in layers for setting in folded(layer)]
+    for setting in settings:
+        if setting.source != BUILT_IN:
+            providers.build(setting.path[0], merged([setting])[0][setting.path[0]], source=setting.source)
+    return settings
 
 
 def _folder(variable: str, default: str, environ: Mapping[str, str]) -> Path:
@@ -140,8 +154,25 @@ def _folder(variable: str, default: str, environ: Mapping[str, str]) -> Path:
     return named if named.is_absolute() else _home(environ) / default
 
 
+def come_home() -> None:
+    """Let ``HOME`` be the user's own in place of root's, which mount.fuse3 says to who may mount by fstab's ``user``.
+
+    mount(8), which runs as root on their behalf, keeps the real one from it.
+    """
+    user = os.getuid()
+    if user and os.environ.get("HOME") == pwd.getpwuid(0).pw_dir:
+        with contextlib.suppress(KeyError):  # a user without a name has no home
+            os.environ["HOME"] = pwd.getpwuid(user).pw_dir
+
+
 def _home(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("HOME", "").strip() or Path.home())
+
+
+def _shown(path: Path, environ: Mapping[str, str]) -> str:
+    """Return a path as users write it."""
+    home = _home(environ)
+    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
 
 
 def _eodag_file(environ: Mapping[str, str]) -> list[Setting]:
@@ -163,8 +194,7 @@ def _own_file(stronger: list[Setting], environ: Mapping[str, str]) -> list[Setti
 
 def _file(path: Path, environ: Mapping[str, str], named_by: str = "") -> list[Setting]:
     """Read a configuration file; one that is not there is empty, unless the user named it."""
-    home = _home(environ)
-    shown = f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
+    shown = _shown(path, environ)
     try:
         content, mode = path.read_bytes(), path.stat().st_mode
     except OSError as error:
@@ -214,16 +244,27 @@ def _options(settings: Iterable[Setting]) -> tuple[dict[str, Any], dict[str, str
     return {**found, "flags": flags}, sources
 
 
-def _providers(tree: Mapping[str, Any], sources: Mapping[str, str]) -> dict[str, Provider]:
+def _providers(tree: Mapping[str, Any], sources: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, Provider]:
     """Return every provider of which something is known that matters for a download."""
     found = {}
+    named = environ.get("NETRC", "").strip()
+    netrc = values.path(named) if named else _home(environ) / ".netrc"
     for name, settings in tree.items():
         below = f"{name}.auth.credentials."
         froms = dict.fromkeys(source for path, source in sources.items() if path.startswith(below))
         provider = providers.build(name, settings, source=" and ".join(froms) or None)
         if provider != Provider(name=name):
-            found[name] = provider
+            found[name] = credentials.completed(provider, netrc, _shown(netrc, environ))
     return found
+
+
+def _must_look_up(fallback: Iterable[str], known: Mapping[str, Provider], source: str | None) -> None:
+    for name in fallback:
+        if name not in known or not known[name].lookup:
+            raise ConfigError(
+                f"{source}: fallback cannot be {name!r}: it is not known how to look a product up there by its name; "
+                f"name another provider, or set {name}.lookup.odata"
+            )
 
 
 def _output_dir(name: str, tree: Mapping[str, Any], sources: Mapping[str, str]) -> Path | None:
@@ -232,7 +273,8 @@ def _output_dir(name: str, tree: Mapping[str, Any], sources: Mapping[str, str]) 
         return None if written is None else values.path(written)
     except values.Unexpected as error:
         where = f"{name}.download.output_dir"
-        raise ConfigError(f"{sources[where]}: {where}: expected {error}") from None
+        source = next(source for path, source in sources.items() if f"{path}.".startswith(f"{where}."))
+        raise ConfigError(f"{source}: {where}: expected {error}") from None
 
 
 def _network(environ: Mapping[str, str]) -> Network:

@@ -2,17 +2,23 @@
 
 We fork ourselves, first of all and before there is any thread: a fork by libfuse later on would leave locks held by
 threads that are gone. The parent waits on a pipe for a word of the child.
+
+In the foreground there may be a service manager that waits for such a word (`notify`).
 """
 
 from __future__ import annotations
 
+import logging
 import os
+import socket
 from typing import TYPE_CHECKING
 
 from eofs.errors import MountError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+log = logging.getLogger(__name__)
 
 _READY = b"\0"
 
@@ -53,3 +59,21 @@ def _let_go_of_terminal() -> None:
     for standard in (0, 1, 2):
         os.dup2(nothing, standard)
     os.close(nothing)
+
+
+def notify(address: str, *assignments: str) -> None:
+    """Tell a service manager how we are, as sd_notify(3) has it: one datagram with an assignment on each line.
+
+    Args:
+        address: of the manager's socket, ``$NOTIFY_SOCKET``: a path, or an abstract name behind ``@``; empty where
+            nobody has asked to be told.
+        assignments: ``READY=1``, ``STATUS=…``, ``STOPPING=1``.
+    """
+    if not address:
+        return
+    place = f"\0{address[1:]}" if address.startswith("@") else address
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as to_manager:
+            to_manager.sendto("\n".join(assignments).encode("utf-8", "surrogateescape"), os.fsencode(place))
+    except OSError as error:  # the mount is as good without
+        log.warning("the service manager at %s cannot be told how we are: %s", address, error.strerror or error)

@@ -8,8 +8,9 @@ says what happened and, where the user can do something about it, what.
     ├── ConfigError            an option or a configuration file is wrong (command line only)
     │   └── UsageError         the command line itself is
     ├── MountError             the mount cannot be made or unmade         (command line only)
+    ├── InUse                  what somebody uses cannot be removed       (command line only)
     ├── AccessRefused          EACCES       no credentials, or refused; a crawler
-    ├── NotAllowed             EPERM        ordering is switched off
+    ├── NotAllowed             EPERM        ordering is switched off, or paying is
     ├── Gone                   ENODATA      the provider no longer has it
     ├── NotReady               EAGAIN       not ready by the deadline
     ├── ProviderFailed         EREMOTEIO    the order or the provider failed
@@ -59,6 +60,12 @@ class UsageError(ConfigError):
 
 class MountError(EofsError):
     """The mount cannot be made, found or unmade."""
+
+
+class InUse(EofsError):
+    """What is to be removed from the cache is open, or still coming."""
+
+    errno = errno.EBUSY
 
 
 class AccessRefused(EofsError):

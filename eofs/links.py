@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
+from eofs import buckets
 from eofs.errors import NotSupported
 
 if TYPE_CHECKING:
@@ -16,26 +17,21 @@ if TYPE_CHECKING:
 _PAGE = re.compile(r"\.(?:x?html?|(?:geo)?json)(?:\)/\$value)?(?:[?#&]|$)", re.IGNORECASE)
 
 
-def download_urls(product: Product, provider: Provider) -> tuple[str, ...]:
-    """Return the addresses of the product's bytes, best first: what the first has, the others have as well.
+def download_url(product: Product, provider: Provider) -> str:
+    """Return the address of the product's own download link; raises as `address_of`."""
+    return address_of(product.location or "", product, provider)
+
+
+def address_of(location: str, product: Product, provider: Provider) -> str:
+    """Return the address at which `provider` has what is at one location of the product.
 
     Raises:
-        NotSupported: the result names none, or none that is http.
+        NotSupported: there is none, or none that can be asked.
     """
-    found, refused = [], None
-    for location in (product.location, *product.alternates):
-        try:
-            found.append(_address(location or "", product, provider))
-        except NotSupported as error:
-            refused = refused or error
-    if refused and not found:
-        raise refused
-    return tuple(found)
-
-
-def _address(location: str, product: Product, provider: Provider) -> str:
     if provider.base_uri:
         location = location.replace("%(base_uri)s", provider.base_uri.rstrip("/"))
+    if place := buckets.of_link(location):
+        return place.address(provider.s3_endpoint)
     try:
         parts = urlsplit(location)
     except ValueError as error:
@@ -51,8 +47,18 @@ def _address(location: str, product: Product, provider: Provider) -> str:
     return urlunsplit(parts._replace(query=urlencode([*query, *added.items()])))
 
 
+def host_of(url: str) -> str:
+    """Return the host of an address, or the bucket of an ``s3://`` link, in lower case; empty where it has none."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
 def last_part(url: str) -> str:
     """Return the last part of an address' path as a name; empty where it has none."""
+    if place := buckets.of_link(url):
+        return place.key.rpartition("/")[2]
     try:
         return unquote(urlsplit(url).path).rpartition("/")[2]
     except ValueError:

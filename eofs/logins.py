@@ -22,10 +22,9 @@ from typing import TYPE_CHECKING
 import cachetools
 import requests
 
-from eofs import __version__, auth, faults, signatures, tokens
+from eofs import __version__, auth, faults, forms, signatures, tokens
 from eofs.errors import AccessRefused, EofsError, NotReady, ProviderFailed
 from eofs.faults import CONNECT_TIMEOUT, PassingFault
-from eofs.links import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -67,19 +66,30 @@ class Login:
         self._token: Token | None = None
         self._signatures: cachetools.LRUCache[str, Signature] = cachetools.LRUCache(SIGNATURES)
         self._flights: dict[str, Future[Token | Signature]] = {}
-        self._endpoint = ""  # as the provider's own description says
+        self._description: Answer | None = None  # the provider's, of its log-in
         self._coded = -1  # the period whose one-time code was sent
         self._refusal: tuple[AccessRefused, float] | None = None
         self._lock = threading.Lock()
-        self._session = requests.Session()
-        self._session.trust_env = False
-        self._session.verify = network.ca_bundle if provider.ssl_verify else False
-        self._session.headers.update({"User-Agent": f"eofs/{__version__}"})
+        self._session = self._new_session()
         self._session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
+        # Whose token is exchanged for one of the provider's: a log-in of its own, with the same credentials.
+        self._subject: Login | None = None
+        if subject := provider.login.get("subject"):
+            former = replace(provider, auth="oidc_code", login=subject)
+            self._subject = Login(former, network, stall_timeout=stall_timeout, now=now)
 
     def close(self) -> None:
         """Close the connections that nobody uses."""
         self._session.close()
+        if self._subject:
+            self._subject.close()
+
+    def _new_session(self) -> requests.Session:
+        session = requests.Session()
+        session.trust_env = False
+        session.verify = self._network.ca_bundle if self._provider.ssl_verify else False
+        session.headers.update({"User-Agent": f"eofs/{__version__}"})
+        return session
 
     def authorise(self, url: str) -> Pass:
         """Return how to ask for `url`; as it is, where it may not see the credentials or where there are none.
@@ -97,8 +107,12 @@ class Login:
             url = signatures.unsigned(url)
             signature = self._signature(url) or self._alone(url, lambda: self._signature(url) or self._sign(url))
             return Pass(signature.sign(url), used=signature)
-        token = self._good() or self._alone("", lambda: self._good() or self._renew())
+        token = self.token()
         return Pass(*tokens.carried(self._provider, token, url), used=token)
+
+    def token(self) -> Token:
+        """Return a token that is good by now; raises as `authorise`."""
+        return self._good() or self._alone("", lambda: self._good() or self._renew())
 
     def refused(self, used: Pass, status: int) -> bool:
         """Say whether a status means that a token or a signature is over, and drop it; a fresh one may then do.
@@ -161,7 +175,7 @@ class Login:
 
     def _sign(self, url: str) -> Signature:
         if not self._provider.login.get("auth_uri"):
-            raise self._unsettled("auth_uri")
+            raise tokens.unsettled(self._provider, "auth_uri")
         now = self._now()
         found = signatures.read(self._provider, self._ask(signatures.question(self._provider, url)), url, now)
         with self._lock:
@@ -183,7 +197,7 @@ class Login:
             return None
         if provider.auth == "token" and "refresh_uri" not in provider.login:
             return None
-        uri = str(provider.login.get("refresh_uri") or self._token_uri())
+        uri = str(provider.login.get("refresh_uri") or self._endpoint("token"))
         answer = self._ask(tokens.refreshing(provider, uri, old.refresh))
         try:
             token = tokens.read(provider, answer, now, old)
@@ -196,14 +210,12 @@ class Login:
         return token
 
     def _log_in(self) -> Token:
-        provider, uri = self._provider, self._token_uri()
+        provider, uri = self._provider, self._endpoint("token")
         if self._refusal and self._now() < self._refusal[1]:
             raise self._refusal[0].again()
         now = self._now()
-        question = tokens.question(provider, uri, now)
-        self._spend_code(now)
         try:
-            token = tokens.read(provider, self._ask(question), now)
+            token = tokens.read(provider, self._show_credentials(uri, now), now)
         except AccessRefused as error:
             self._refusal = (error, self._now() + REFUSED)
             raise
@@ -213,6 +225,29 @@ class Login:
             raise
         log.info("logged in to %s", provider.name)
         return token
+
+    def _show_credentials(self, uri: str, now: float) -> Answer:
+        """Ask for a token in the way of the provider's kind of log-in."""
+        provider = self._provider
+        if provider.auth == "oidc_exchange":
+            return self._exchange(uri)
+        if provider.auth == "oidc_code":
+            page = self._endpoint("authorization")
+            with self._new_session() as session:  # its cookies are those of one log-in
+                grant = forms.log_in(provider, lambda question: self._ask(question, session), page)
+            return self._ask(tokens.redeeming(provider, uri, grant))
+        question = tokens.question(provider, uri, now)
+        self._spend_code(now)
+        return self._ask(question)
+
+    def _exchange(self, uri: str) -> Answer:
+        """Give the subject's token for one of the provider's; once more, where its session may have ended early."""
+        if not self._subject:
+            raise tokens.unsettled(self._provider, "subject")
+        answer = self._ask(tokens.exchanging(self._provider, uri, token := self._subject.token()))
+        if answer.status in {400, 401} and self._subject.refused(Pass("", used=token), 401):
+            answer = self._ask(tokens.exchanging(self._provider, uri, self._subject.token()))
+        return answer
 
     def _spend_code(self, now: float) -> None:
         """Take note of the one-time code that is about to be sent: none is taken twice (RFC 6238, section 5.2)."""
@@ -230,37 +265,31 @@ class Login:
             raise PassingFault(NotReady(f"{name} takes each one-time code once; open it again for the next"), pause)
         self._coded = period
 
-    def _token_uri(self) -> str:
-        """Return where tokens are given: as set, or as the provider's description of itself says (OpenID Discovery)."""
-        login, name = self._provider.login, self._provider.name
-        if uri := login.get("token_uri") or login.get("auth_uri") or self._endpoint:
+    def _endpoint(self, what: str) -> str:
+        """Return where a ``token`` or an ``authorization`` is given: as set, or as the provider's description says."""
+        provider, login = self._provider, self._provider.login
+        if uri := login.get(f"{what}_uri") or (what == "token" and login.get("auth_uri")):
             return str(uri)
         if not (described := login.get("oidc_config_url")):
-            raise self._unsettled("oidc_config_url or token_uri")
-        answer = self._ask(tokens.Question(described, headers={"Accept": "application/json"}))
-        tokens.refuse(self._provider, answer)
-        found = str(tokens.message(answer).get("token_endpoint", ""))
-        asked, told = auth.authority(described), auth.authority(found)
-        if told is None or (told != asked and not auth.may_receive(self._provider, found)):
-            raise ProviderFailed(
-                f"{name} does not say at {plain(described)} where to log in, or on a host that is not its own; set "
-                f"{name}.auth.token_uri"
-            )
-        self._endpoint = found
-        return found
+            raise tokens.unsettled(provider, f"oidc_config_url or {what}_uri")
+        if self._description is None:
+            answer = self._ask(tokens.Question(described, headers={"Accept": "application/json"}))
+            tokens.refuse(provider, answer)
+            self._description = answer
+        try:
+            return tokens.endpoint(provider, self._description, what)
+        except ProviderFailed:
+            self._description = None
+            raise
 
-    def _unsettled(self, what: str) -> AccessRefused:
-        name = self._provider.name
-        return AccessRefused(f"it is not known where to log in to {name}; set {name}.auth.{what}")
-
-    def _ask(self, question: Question) -> Answer:
+    def _ask(self, question: Question, session: requests.Session | None = None) -> Answer:
         """Send a question to the host that it names and to no other: redirects are not followed."""
         name, url = self._provider.name, question.url
         asked = auth.authority(url)
         if asked is None or (asked.scheme != "https" and not asked.is_loopback):
             where = asked.host if asked else "an address that cannot be read"
             raise AccessRefused(f"{name} would be logged in to without encryption, at {where}; set an https address")
-        with faults.ours(url, name, self._stall_timeout), contextlib.closing(self._send(question)) as response:
+        with faults.ours(url, name, self._stall_timeout), contextlib.closing(self._send(question, session)) as response:
             body = b""
             for piece in response.iter_content(65536):
                 body += piece
@@ -268,8 +297,8 @@ class Login:
                     break
             return tokens.Answer(response.status_code, response.headers, body[:LARGEST])
 
-    def _send(self, question: Question) -> requests.Response:
-        return self._session.request(
+    def _send(self, question: Question, session: requests.Session | None) -> requests.Response:
+        return (session or self._session).request(
             question.method,
             question.url,
             headers=question.headers,

@@ -39,6 +39,53 @@ class Asset:
     path: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class LogIn:
+    """What a search result says it takes to log in: in words, and as the ``auth`` of a user's own provider file."""
+
+    words: str
+    settings: str
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms a search result says that a link can be asked.
+
+    Attributes:
+        login: what it takes to log in; None where the result says nothing of that.
+        is_open: the result says how to log in elsewhere, and that here it takes none.
+        endpoint: the address of the store that has the link's bucket; None for Amazon's, and where the link says it.
+        requester_pays: who asks is billed.
+    """
+
+    login: LogIn | None = None
+    is_open: bool = False
+    endpoint: str | None = None
+    requester_pays: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """Where another provider has a product that its own does not serve.
+
+    Attributes:
+        provider: its name.
+        id: what it calls the product.
+        why: it is asked, as in "served by cop_dataspace, as peps has closed".
+
+    The other fields are those of `Product`, as that provider has them.
+    """
+
+    provider: str
+    id: str
+    location: str
+    quicklook: str | None
+    size: int | None
+    checksum: Checksum | None
+    status: StorageStatus
+    why: str = ""
+
+
 class Feature(Protocol):
     """The JSON text of a feature, packed."""
 
@@ -68,6 +115,8 @@ class Product:
         assets: the loose files that the product is made of; empty for an archive.
         alternates: where else the bytes are that are at `location`.
         bare: it is one of the loose files of a product, served as it is whatever it holds.
+        part_of: the title of that product.
+        mirror: who is asked in the place of `provider`; None where that one is.
     """
 
     id: str
@@ -86,11 +135,60 @@ class Product:
     assets: tuple[Asset, ...] = ()
     alternates: tuple[str, ...] = ()
     bare: bool = False
+    part_of: str = ""
+    mirror: Mirror | None = None
 
     @property
     def key(self) -> tuple[str, str]:
         """Return what the product is known by in the cache, whichever result it came from."""
         return self.provider, self.uid
+
+    @property
+    def served_by(self) -> str:
+        """Return the name of the provider that is asked for it."""
+        return self.mirror.provider if self.mirror else self.provider
+
+
+@dataclass(frozen=True, slots=True)
+class OrderProtocol:
+    """How a provider takes orders by requests of their own, under eodag's names; `eofs.orders` says what they mean.
+
+    A *mapping* names what an answer says (``order_id``), each with a path into it, a template or a text. *Conditions*
+    give for such names the words of which one is to be found, ``*`` for any; ``http_code`` is the status of the answer.
+
+    Attributes:
+        method: of the request that orders.
+        headers: likewise.
+        link: a template of its address, where the result names none.
+        first: a row of `eofs.orders.FIRST`: what has to be asked before that; or None.
+        on_response: a mapping of the answer to it.
+        status_method: of the request that asks after an order.
+        status_headers: likewise.
+        status: a mapping of the answer to that.
+        ordered: conditions under which the order is on its way, whatever else the answer says.
+        success: conditions under which it has been carried out.
+        error: conditions under which it has failed.
+        on_success: a mapping of the answer that says so; of the one at ``search_link`` with `need_search`.
+        need_search: see there.
+        quota: so many orders in so many seconds, or None.
+        always: what is ONLINE has to be ordered as well: its link is none that can be asked for.
+    """
+
+    method: str = "GET"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    link: str | None = None
+    first: str | None = None
+    on_response: Mapping[str, str] = field(default_factory=dict)
+    status_method: str = "GET"
+    status_headers: Mapping[str, str] = field(default_factory=dict)
+    status: Mapping[str, str] = field(default_factory=dict)
+    ordered: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    success: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    error: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    on_success: Mapping[str, str] = field(default_factory=dict)
+    need_search: bool = False
+    quota: tuple[int, float] | None = None
+    always: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +207,8 @@ class Provider:
         dl_url_params: added to the query of every download link.
         order: how a product is ordered; ``get`` means that asking for the download is the order, ``none`` that what is
             OFFLINE cannot be ordered.
+        protocol: how it is ordered where that takes requests of their own; None where that is not known to be so.
+        terms: what 403 means where it says that terms are not accepted: a clause on where to accept them; or None.
         max_connections: at a time, at most.
         auth_error_codes: HTTP statuses that mean "log in".
         retries: further tries after a failure that can pass.
@@ -116,6 +216,11 @@ class Provider:
         closed: a sentence on what became of a service that has ended, or None.
         files: a row of `eofs.listings.LISTINGS`: how a product's files are listed and read without its archive. None
             where that cannot be done.
+        s3_endpoint: the address of the store that has what is at ``s3://``; None for Amazon's own.
+        lookup: the address of ``Products`` of an OData catalogue, where a product is found by its name. None where that
+            cannot be done.
+        download_link: where a product is that was found so; ``{id}`` stands for its id. None where that is below
+            `lookup`.
     """
 
     name: str
@@ -130,6 +235,8 @@ class Provider:
     credentials_from: str | None = None
     dl_url_params: Mapping[str, str] = field(default_factory=dict)
     order: str = "get"
+    protocol: OrderProtocol | None = None
+    terms: str | None = None
     max_connections: int = 4
     auth_error_codes: frozenset[int] = frozenset({401, 403})
     ssl_verify: bool = True
@@ -138,18 +245,26 @@ class Provider:
     retry_delay: float = 1.0
     closed: str | None = None
     files: str | None = None
+    s3_endpoint: str | None = None
+    lookup: str | None = None
+    download_link: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
     """An order that has been placed; kept on disk, so that a restart goes on waiting.
 
-    `placed` is in seconds since the epoch; `answer` is the provider's last word on it.
+    Attributes:
+        placed: in seconds since the epoch; None where another program placed it.
+        id: the provider's name for it.
+        answer: the provider's last word on it.
+        said: what else it said of it, by name, such as ``status_link``: where to ask. Never a link that is signed.
     """
 
-    placed: float
+    placed: float | None
     id: str | None = None
     answer: str | None = None
+    said: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)

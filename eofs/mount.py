@@ -308,7 +308,7 @@ def serve(file_system: FileSystem, mountpoint: str, name: str, flags: Iterable[s
             file_system,
             mountpoint,
             foreground=True,  # whoever wants a daemon has forked before threads were made
-            fsname=name.replace(",", "_"),  # a comma would end the value for libfuse
+            fsname=name.replace("\\", "\\\\").replace(",", "\\,"),  # a bare comma would end the value for libfuse
             subtype="eofs",
             ro=True,
             use_ino=True,

@@ -31,7 +31,9 @@ CRAWLERS = (
     "updatedb", "updatedb.plocat", "updatedb.mlocat", "plocate", "locate",
     "tracker-miner-f", "tracker-extract", "localsearch*", "baloo_file*", "tumblerd", "gvfsd-*",
 )  # fmt: skip
+FALLBACK = ("cop_dataspace",)
 _UNITS = {unit: 1024**power for power, unit in enumerate(("", "K", "M", "G", "T", "P"))}
+_LIST = r"[,:\s]+"  # between names: a comma in ``-o`` would begin another option
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Options:
         extract: None leaves it to the provider's own setting.
         min_overlap: percent; `choice` puts it together with `filter` and `intersects`.
         stall_timeout: seconds.
+        fallback: names of providers, the best first.
         crawlers: patterns (`fnmatch`) of process names as the kernel knows them, cut after 15 characters.
         flags: options that go to FUSE as they are.
     """
@@ -57,11 +60,13 @@ class Options:
     order: Literal["auto", "never"] = "auto"
     max_orders: int = 10
     fetch: Literal["whole", "lazy"] = "whole"
+    fallback: tuple[str, ...] = FALLBACK
     extract: bool | None = None
     filter: tuple[Filter, ...] = ()
     intersects: Area | None = None
     min_overlap: float = 0.0
     connections: int = 4
+    requester_pays: bool = False
     stall_timeout: float = 60.0
     crawlers: tuple[str, ...] = CRAWLERS
     config: Path | None = None
@@ -132,10 +137,16 @@ def _choice(*allowed: str) -> Callable[[object], str]:
 
 def _crawlers(value: object) -> tuple[str, ...]:
     """Read names of processes: those with ``+`` are added to the default, others stand in its place."""
-    names = words(value, r"[,:\s]+")
+    names = words(value, _LIST)
     keeps = bool(names) and all(name.startswith("+") for name in names)
     cut = (_cut(name.removeprefix("+")) for name in names)
     return tuple(dict.fromkeys((*(CRAWLERS if keeps else ()), *(name for name in cut if name))))
+
+
+def _fallback(value: object) -> tuple[str, ...]:
+    """Read names of providers; ``none`` alone is none of them."""
+    names = tuple(dict.fromkeys(name.lower() for name in words(value, _LIST)))
+    return () if names == ("none",) else names
 
 
 def _cut(pattern: str) -> str:
@@ -180,11 +191,16 @@ OPTIONS: tuple[Option, ...] = (
     Option("order", "WHEN", "auto", "never: no order is ever placed", _choice("auto", "never")),
     Option("max_orders", "N", "10", "orders under way at a time; a further one waits its turn", _count),
     Option("fetch", "HOW", "whole", "lazy: only the bytes that are read", _choice("whole", "lazy")),
+    Option(
+        "fallback", "PROVIDERS", " ".join(FALLBACK),
+        "where a product is looked up by its name that its provider has no more; none: nowhere", _fallback,
+    ),
     Option("extract", "BOOL", "true", "false: serve the archive as one file", boolean),
     Option("filter", "FILTER", "", "only products such as cloudCover<20, storageStatus=ONLINE", _filters, repeats=True),
     Option("intersects", "AREA", "", "only products that meet a GeoJSON file, WKT or W,S,E,N in degrees", _area),
     Option("min_overlap", "PERCENT", "0", "and share so much of themselves, or of the area, with it", _percent),
     Option("connections", "N", "4", "at a time to one provider; the provider's own limit wins", _count),
+    Option("requester_pays", "BOOL", "false", "true: pay where Amazon's S3 bills who reads", boolean),
     Option("stall_timeout", "SECONDS", "60", "without a byte until a connection is given up", _some_seconds),
     Option(
         "crawlers", "NAMES", " ".join(CRAWLERS), "programs that never cause traffic; +NAME adds", _crawlers,

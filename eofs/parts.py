@@ -38,17 +38,22 @@ def parts_of(product: Product, assets: Sequence[Asset], sizes: Mapping[str, int 
 
     Args:
         product: the product.
-        assets: its own, or those that its provider lists.
+        assets: its own, and those that its provider lists; folders are no files.
         sizes: what is known better than by `assets`, by their keys: bytes, or None where there is no such file.
     """
     files = {
         path: _part(product, asset, path, sizes.get(asset.key, asset.size))
-        for path, asset in _named(assets).items()
+        for path, asset in _named([asset for asset in assets if not _is_folder(asset)]).items()
         if sizes.get(asset.key, 0) is not None
     }
     mtime = int(product.start.timestamp()) * 10**9 if product.start else 0
     members = (Member(path, part.size, mtime, 0, part.size) for path, part in files.items() if part.size is not None)
     return Parts(files, Listing("files", tuple(members)))
+
+
+def folders(product: Product) -> list[Asset]:
+    """Return those of a product's assets that are folders of a store, whose files have to be listed."""
+    return [asset for asset in product.assets if _is_folder(asset)]
 
 
 def key_of(product: Product, part: Product) -> str:
@@ -58,35 +63,35 @@ def key_of(product: Product, part: Product) -> str:
 
 def to_text(listed: Iterable[Asset], sizes: Mapping[str, int | None]) -> str:
     """Return what is to be remembered of a product's files; the links of its own assets stand in the result."""
-    return json.dumps({"listed": [(asset.key, asset.href, asset.size) for asset in listed], "sizes": sizes})
+    kept = [(asset.key, asset.href, asset.size, *asset.alternates) for asset in listed]
+    return json.dumps({"listed": kept, "sizes": sizes})
 
 
 def from_text(text: str | None) -> tuple[tuple[Asset, ...], dict[str, int | None]]:
     """Return what `to_text` was given: the files that the provider lists, and the sizes."""
     said = json.loads(text) if text else {"listed": [], "sizes": {}}
-    return tuple(Asset(key, href, size, path=key) for key, href, size in said["listed"]), said["sizes"]
+    kept = ((key, href, size, tuple(others)) for key, href, size, *others in said["listed"])
+    return tuple(Asset(key, href, size, alternates=others, path=key) for key, href, size, others in kept), said["sizes"]
+
+
+def _is_folder(asset: Asset) -> bool:
+    return asset.href.endswith("/")
 
 
 def _part(product: Product, asset: Asset, path: str, size: int | None) -> Product:
-    # What speaks HTTP first; among such, and among others, as the result has them.
-    location, *alternates = sorted((asset.href, *asset.alternates), key=lambda link: not _is_http(link))
     return replace(
         product,
         uid=f"{product.uid}/{asset.key}",
         title=f"{product.title}/{path}",
-        location=location,
-        alternates=tuple(alternates),
+        location=asset.href,
+        alternates=asset.alternates,
         size=size,
         checksum=asset.checksum,
         assets=(),
         quicklook=None,
-        feature=b"",
         bare=True,
+        part_of=product.title,
     )
-
-
-def _is_http(link: str) -> bool:
-    return link.lower().startswith(("http://", "https://"))
 
 
 def _named(assets: Sequence[Asset]) -> dict[str, Asset]:

@@ -16,7 +16,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from eofs import client, heads, transfer
+from eofs import heads, replies, transfer
 from eofs.blocks import POLL
 from eofs.errors import Changed, Unreachable
 from eofs.faults import PassingFault
@@ -41,21 +41,25 @@ AHEAD = 8 << 20  # bytes that may come beyond what has been read, where nothing 
 IDLE = 2.0  # seconds after which a reader that has not read on has gone elsewhere
 
 
-def first(*, bare: bool) -> dict[str, int]:
-    """Return what `Client.get` is to ask for of a file of which nothing is known: its end, or its front if `bare`."""
-    return {"stop": HEAD} if bare else {"last": TAIL}
+def first(*, bare: bool, eager: bool) -> dict[str, int]:
+    """Return what `Client.get` is to ask for of a file of which nothing is known: its end, or its front if `bare`.
+
+    Where all of it is wanted, the front is as much as a small file has.
+    """
+    return {"stop": FILL[0] if eager else HEAD} if bare else {"last": TAIL}
 
 
-def begin(file: PartialFile, cache: Cache, sender: Client, response: requests.Response, *, bare: bool) -> bool:
+def begin(file: PartialFile, cache: Cache, sender: Client, response: requests.Response, stop: int | None) -> bool:
     """Take the reply to what was asked for first, if the provider serves ranges; tell whether it does.
 
+    The bytes up to `stop` were asked for, or else those at the end.
     If so, the file's size is known now, and that part of it is here, unless the provider serves every range but that of
     the last so many bytes (Azure). Otherwise the reply carries the whole file.
 
     Raises:
         PassingFault, EofsError: it did not come.
     """
-    head = client.reply(response)
+    head = replies.reply(response)
     partial = response.status_code == 206
     large = head.size is not None and head.size > WORTH
     if head.size is None or not (partial or (large and response.headers.get("Accept-Ranges") == "bytes")):
@@ -64,7 +68,7 @@ def begin(file: PartialFile, cache: Cache, sender: Client, response: requests.Re
         file.begin(head.size, head.validator, head.checksum)
     file.ranged = True
     if partial:
-        _take(file, cache, sender, response, head.start, min(head.size, HEAD) if bare else head.size)
+        _take(file, cache, sender, response, head.start, min(head.size, stop or head.size))
     file.save(sync=False)
     return True
 
@@ -210,7 +214,7 @@ class Ranges:
 
     def _must_be_the_range(self, response: requests.Response, job: Job) -> None:
         """Never splice: what comes has to be the range that was asked for, of the same version of the file."""
-        head, file = client.reply(response), self._file
+        head, file = replies.reply(response), self._file
         name = self._sender.provider.name
         if head.size not in {None, file.size} or heads.differ(head.validator, file.validator):
             raise Changed(f"the product changed at {name} while it was read; open it again")

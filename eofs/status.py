@@ -60,7 +60,8 @@ ACTIVITY_MOVES: dict[Activity, frozenset[Activity]] = {
     Activity.FAILED: frozenset({Activity.IDLE, Activity.ORDERING, Activity.WAITING, Activity.DOWNLOADING}),
 }
 
-# Words for the storage status in the dialects of eodag 2 to 4 and of the STAC order extension.
+# Words for the storage status in the dialects of eodag 2 to 4, and of STAC's extensions for orders and for object
+# stores: of the tiers of Amazon and Azure those that give nothing before it was brought back, as "cool" and "cold" do.
 _STORAGE_WORDS: dict[str, StorageStatus] = {
     "online": StorageStatus.ONLINE,
     "succeeded": StorageStatus.ONLINE,
@@ -70,6 +71,10 @@ _STORAGE_WORDS: dict[str, StorageStatus] = {
     "shipping": StorageStatus.STAGING,
     "offline": StorageStatus.OFFLINE,
     "orderable": StorageStatus.OFFLINE,
+    "archive": StorageStatus.OFFLINE,
+    "glacier": StorageStatus.OFFLINE,
+    "deep_archive": StorageStatus.OFFLINE,
+    "glacier deep archive": StorageStatus.OFFLINE,
 }
 
 Step = TypeVar("Step", StorageStatus, Activity)

@@ -1,8 +1,9 @@
 """How a token is asked for, and what the answer means. Values only: `eofs.logins` sends and receives.
 
-The settings are those of eodag's plug-ins `KeycloakOIDCPasswordAuth` and `TokenAuth`, under their names; a kind of
-log-in is what it presumes of them (`PRESUMED`). The protocols: RFC 6749, sections 4.3 (password), 4.4 (client
-credentials), 5 (answers) and 6 (refresh); RFC 6238 (one-time codes).
+The settings are those of eodag's plug-ins `KeycloakOIDCPasswordAuth`, `TokenAuth`, `OIDCAuthorizationCodeFlowAuth` and
+`OIDCTokenExchangeAuth`, under their names; a kind of log-in is what it presumes of them (`PRESUMED`). The protocols:
+RFC 6749, sections 4.1.3 (code), 4.3 (password), 4.4 (client credentials), 5 (answers) and 6 (refresh); RFC 8693 (token
+exchange); RFC 6238 (one-time codes).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import msgspec
 from eofs import auth
 from eofs.errors import AccessRefused, NotReady, ProviderFailed
 from eofs.faults import PassingFault, retry_after
+from eofs.links import plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +49,11 @@ PRESUMED: dict[str, dict[str, Any]] = {
         "post_credentials": False,
     },
     "token": {"token_type": "text", "token_key": "access_token"},
+    "oidc_code": {**_OAUTH, "scope": "openid"},
+    "oidc_exchange": _OAUTH,
 }
+_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+_ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - a name, not a secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +121,24 @@ def question(provider: Provider, url: str, now: float) -> Question:
     return _request(provider, address, data, says.get("request_method", "post").upper())
 
 
+def redeeming(provider: Provider, url: str, grant: Mapping[str, str]) -> Question:
+    """Return the request that gives a grant, such as a code, for a token; its names as the provider calls them."""
+    says = settings(provider)
+    names = says.get("token_exchange_params", {})
+    data = {names.get(name, name): value for name, value in {**grant, **_client(says)}.items()}
+    return _request(provider, url, data, "POST")
+
+
 def refreshing(provider: Provider, url: str, refresh: str) -> Question:
     """Return the request that gives a refresh token for a new token (RFC 6749, section 6)."""
-    data = {"grant_type": "refresh_token", "refresh_token": refresh, **_client(settings(provider))}
-    return _request(provider, url, data, "POST")
+    return redeeming(provider, url, {"grant_type": "refresh_token", "refresh_token": refresh})
+
+
+def exchanging(provider: Provider, url: str, subject: Token) -> Question:
+    """Return the request that gives the token of another service for one of the provider's (RFC 8693, section 2.1)."""
+    says = settings(provider)
+    grant = {"grant_type": _EXCHANGE, "subject_token": subject.value, "subject_token_type": _ACCESS_TOKEN}
+    return redeeming(provider, url, {**grant, **{n: says[n] for n in ("subject_issuer", "audience") if n in says}})
 
 
 def _client(says: Mapping[str, Any]) -> dict[str, str]:
@@ -187,7 +207,7 @@ def refuse(provider: Provider, answer: Answer) -> None:
         return
     name, said = provider.name, answer.said
     error = message(answer).get("error")
-    if error in {"invalid_client", "unauthorized_client"} and provider.auth == "oidc_password":
+    if error in {"invalid_client", "unauthorized_client"} and provider.auth.startswith("oidc_"):
         raise AccessRefused(f"{name} refused the client ({said}); check {name}.auth.client_id and client_secret")
     if error == "invalid_grant" or answer.status in {401, 403} or error == "invalid_client":
         what = "the credentials or the one-time code" if provider.credentials.get("totp") else "the credentials"
@@ -198,6 +218,28 @@ def refuse(provider: Provider, answer: Answer) -> None:
     if answer.status in {408, 425} or answer.status >= 500:
         raise PassingFault(ProviderFailed(f"{name} answers {said} at the log-in; try again later"), again)
     raise ProviderFailed(f"{name} answers {said} at the log-in; check the addresses and the settings in {name}.auth")
+
+
+def unsettled(provider: Provider, what: str) -> AccessRefused:
+    """Return what to say where a setting is missing."""
+    return AccessRefused(f"it is not known where to log in to {provider.name}; set {provider.name}.auth.{what}")
+
+
+def endpoint(provider: Provider, description: Answer, what: str) -> str:
+    """Return the address for a ``token`` or an ``authorization`` (OpenID Connect Discovery 1.0, section 3).
+
+    Raises:
+        ProviderFailed: the description names none, or one on a host that is neither its own nor the provider's.
+    """
+    name, described = provider.name, provider.login["oidc_config_url"]
+    found = str(message(description).get(f"{what}_endpoint", ""))
+    asked, told = auth.authority(described), auth.authority(found)
+    if told is None or (told != asked and not auth.may_receive(provider, found)):
+        raise ProviderFailed(
+            f"{name} does not say at {plain(described)} where to log in, or on a host that is not its own; set "
+            f"{name}.auth.{what}_uri"
+        )
+    return found
 
 
 def message(answer: Answer) -> dict[str, Any]:

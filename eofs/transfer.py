@@ -6,7 +6,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
-from eofs import archive, checksums, client, heads
+from eofs import archive, checksums, heads, replies
 from eofs.blocks import View
 from eofs.errors import AccessRefused, Corrupt, ProviderFailed, Unreachable
 from eofs.faults import PassingFault
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from eofs.cache import Cache
     from eofs.client import Client
     from eofs.heads import Reply
-    from eofs.model import Member, Product
+    from eofs.model import Checksum, Member, Product
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def receive(
         PassingFault: the reply broke off; what has come stays, and the next try goes on behind it.
         CacheFull: no room for it.
     """
-    head = client.reply(response)
+    head = replies.reply(response)
     begin(file, cache, head)
     offset = head.start
     with cache.writing():
@@ -81,8 +81,8 @@ def begin(file: PartialFile, cache: Cache, head: Reply) -> None:
         file.begin(size, head.validator or file.validator, head.checksum)
 
 
-def verify(file: PartialFile, product: Product, *, mend: bool = False) -> None:
-    """Make sure that all of a product has come as the provider holds it.
+def verify(file: PartialFile, product: Product, *, mend: bool = False) -> Checksum | None:
+    """Make sure that all of a product has come as the provider holds it; returns the checksum that has told so.
 
     Where the provider gives a checksum, in the search result or else in the head of a reply, that decides. Where it
     gives none, every member of the archive has to have the CRC that the archive says; with `mend`, every member that
@@ -93,19 +93,20 @@ def verify(file: PartialFile, product: Product, *, mend: bool = False) -> None:
     """
     size = file.size if file.size is not None else file.reaches(0)
     if not size:
-        raise Corrupt(f"{product.title} came from {product.provider} without a single byte; search again")
+        raise Corrupt(f"{product.title} came from {product.served_by} without a single byte; search again")
     for checksum, who in ((product.checksum, "search result"), (file.checksum, "provider")):
         if checksum and checksums.is_known(checksum):
             if not checksums.agrees(checksum, steps(View(file), 0, size)):
                 raise Corrupt(
-                    f"{product.title} came from {product.provider} with another {checksum.algorithm.upper()} "
+                    f"{product.title} came from {product.served_by} with another {checksum.algorithm.upper()} "
                     f"than the {who} says; search again, or tell the provider"
                 )
-            return
+            return checksum
     try:
         _verify_contents(file, product, size, mend=mend)
     except Corrupt as error:
-        raise Corrupt(f"{product.title} from {product.provider} is damaged: {error}") from error
+        raise Corrupt(f"{product.title} from {product.served_by} is damaged: {error}") from error
+    return None
 
 
 def _verify_contents(file: PartialFile, product: Product, size: int, *, mend: bool) -> None:
@@ -113,11 +114,11 @@ def _verify_contents(file: PartialFile, product: Product, size: int, *, mend: bo
     is_page = view.read(0, 64).lstrip().lower().startswith((b"<!doctype html", b"<html"))
     if is_page and not names_a_page(product.title):
         file.restart()
-        raise AccessRefused(f"{product.provider} sent a web page instead of the data; check the credentials")
+        raise AccessRefused(f"{product.served_by} sent a web page instead of the data; check the credentials")
     listing = archive.list_members(view, product.title, mend=mend)
     if product.size not in {None, size} and not product.bare:  # a loose file's size was compared when it was opened
         # The archives that are packed when they are asked for differ in size from time to time.
-        said = f"{product.provider} says {product.size} bytes, and sent {size}"
+        said = f"{product.served_by} says {product.size} bytes, and sent {size}"
         if listing.format == "file":
             raise Corrupt(f"{said}; search again, or tell the provider")
         log.warning("%s: %s", product.title, said)

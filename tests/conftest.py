@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import no_secrets
 import pytest
 import yaml
 from hypothesis import HealthCheck, settings
@@ -32,11 +33,15 @@ TITLES = {feature["properties"]["uid"]: feature["properties"]["title"] for featu
 UIDS = list(TITLES)
 ONLINE, OFFLINE = UIDS[2], UIDS[5]
 LIST = "bytes=-131072"  # what is asked for a list of files: the end of the archive, with its index
-FOREIGN = ("EODAG", "EOFS_", "XDG_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "FUSE_LIBRARY")
+FOREIGN = ("EODAG", "EOFS_", "XDG_", "NETRC", "AWS_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "FUSE_LIBRARY")
 
 # A busy machine is no failure.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(no_secrets)
 
 
 @pytest.hookimpl(tryfirst=True)  # before the fixtures, which mount
@@ -104,9 +109,9 @@ def begin_blocked(*words: object, **how: Any) -> subprocess.Popen[str]:
 
 
 def environment(home: Path) -> dict[str, str]:
-    """Return the variables of a user with this home who has configured nothing."""
+    """Return the variables of a user with this home who has configured nothing; nobody else's catalogue is asked."""
     mine = {name: value for name, value in os.environ.items() if not name.upper().startswith(FOREIGN)}
-    return {**mine, "HOME": str(home)}
+    return {**mine, "HOME": str(home), "EOFS__FALLBACK": "none", "AWS_EC2_METADATA_DISABLED": "true"}
 
 
 def eofs(*words: object, home: Path, env: dict[str, str] | None = None, **how: Any) -> subprocess.CompletedProcess[str]:
@@ -160,6 +165,7 @@ class Mount:
         done = self.eofs(*self.command)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
         self._pids.append(self.pid)
+        no_secrets.look_at_process(self.pid)
 
     @property
     def pid(self) -> int:
@@ -188,12 +194,14 @@ class Mount:
         """Leave nothing behind; look into the log. What `eofs unmount` cannot take away is a failure of the test."""
         try:
             if os.path.ismount(self.root):
+                no_secrets.look_at_statuses(self.root)
                 self.unmount()
         finally:
             subprocess.run(["fusermount", "-uz", self.root], capture_output=True, check=False)
             left = [pid for pid in self._pids if runs(pid)]
             for pid in left:
                 os.kill(pid, signal.SIGKILL)
+            no_secrets.look_at_files(self.home)
         assert left == []
         assert [line for line in self.logged() if "Traceback" in line or "a fault in eofs" in line] == []
 
@@ -227,6 +235,16 @@ class Mount:
 def ranges_of(provider: DemoProvider, uid: str) -> list[str | None]:
     """Return which ranges of a product have been asked for, and sent."""
     return [request.range for request in provider.requests if request.uid == uid and request.status in {200, 206}]
+
+
+@pytest.fixture(autouse=True)
+def nobodys_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Let no keys for S3 lie around, whoever runs the tests; a test may put some into ``tmp_path / "aws"``."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "aws/config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "aws/credentials"))
 
 
 @pytest.fixture(scope="session")

@@ -173,13 +173,21 @@ class Room:
         self.products = {product.uid: product for product in found}
         self._open: list[tuple[Engine, Cache]] = []
 
-    def start(self, *, speaks: Provider = DEMO, clock: Any = None, limit: int = 1 << 30, **options: Any) -> Engine:
-        """Open an engine; those that are open stay so."""
+    def start(
+        self,
+        *,
+        speaks: Provider | Callable[[str], Provider] = DEMO,
+        clock: Any = None,
+        limit: int = 1 << 30,
+        **options: Any,
+    ) -> Engine:
+        """Open an engine; those that are open stay so. `speaks` is every provider, or returns one by name or host."""
         chosen = Options(cache_dir=self.directory, **{"wait": 0.002, "timeout": 0.5, "stall_timeout": 30.0, **options})
         self.cache = Cache(self.directory, limit)
 
-        def client_for(_: str) -> Client:
-            return Client(speaks, Network(), connections=chosen.connections, stall_timeout=chosen.stall_timeout)
+        def client_for(name: str) -> Client:
+            provider = speaks if isinstance(speaks, Provider) else speaks(name)
+            return Client(provider, Network(), connections=chosen.connections, stall_timeout=chosen.stall_timeout)
 
         engine = Engine(self.cache, chosen, client_for, clock)
         self._open.append((engine, self.cache))

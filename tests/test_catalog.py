@@ -626,7 +626,7 @@ def test_no_change_of_the_bytes_raises_anything_but_a_result_error(new: bytes, a
 ONE_OF: dict[str, Callable[[Product], object]] = {
     "peps": lambda p: p.location,
     "onda": lambda p: (p.quicklook or "").startswith("/9j/") and p.size and p.title == f"{p.id}.SAFE",
-    "theia": lambda p: p.checksum and p.status is StorageStatus.ONLINE,
+    "theia_muscate": lambda p: p.checksum and p.status is StorageStatus.ONLINE,
     "creodias": lambda p: p.quicklook and p.location,
     "mundi": lambda p: p.size and p.checksum and p.cloud_cover is not None,
     "sobloo": lambda p: p.start and p.size is None,

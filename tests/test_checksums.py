@@ -126,6 +126,7 @@ HEADS = {
         {"x-amz-checksum-sha256": in_base64(SHA256), "x-amz-checksum-type": "COMPOSITE"}, None, None,
     ),
     "S3, ETag": (S3, MD5, MD5),
+    "S3, ETag, another store": ({**S3, "Server": "nginx", "x-amz-request-id": "1"}, MD5, MD5),
     "S3, ETag, encrypted by S3 itself": ({**S3, "x-amz-server-side-encryption": "AES256"}, MD5, MD5),
     "S3, ETag, in parts": ({**S3, "ETag": f'"{MD5.digest}-3"'}, None, None),
     "S3, weak ETag": ({**S3, "ETag": f'W/"{MD5.digest}"'}, None, None),

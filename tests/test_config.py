@@ -237,9 +237,9 @@ def test_credentials_are_the_first_of_download_auth_auth_and_api(
 
 
 def test_the_rest_of_an_api_block_is_about_searching(home: Home) -> None:
-    home.write(EODAG, "usgs: {api: {type: UsgsApi, extract: false, base_uri: 'https://a.example', max_workers: x}}")
-    usgs = home.load().provider("usgs")
-    assert (usgs.extract, usgs.auth, usgs.base_uri, usgs.hosts) == (False, "none", None, ())
+    home.write(EODAG, "mine: {api: {type: UsgsApi, extract: false, base_uri: 'https://a.example', max_workers: x}}")
+    mine = home.load().provider("mine")
+    assert (mine.extract, mine.auth, mine.base_uri, mine.hosts) == (False, "none", None, ())
 
 
 def test_a_variable_can_set_a_parameter_that_is_not_in_lower_case(home: Home) -> None:
@@ -349,8 +349,8 @@ def test_the_users_hosts_come_beside_the_built_in_ones(home: Home) -> None:
 
 
 def test_a_log_in_that_eofs_does_not_have_stops_nobody_who_does_not_need_it(home: Home) -> None:
-    home.write(EODAG, "dedl: {auth: {type: OIDCTokenExchangeAuth, credentials: {username: alice}}}")
-    assert home.load().provider("dedl").auth == "OIDCTokenExchangeAuth"
+    home.write(EODAG, "dedl: {auth: {type: EOIAMAuth, credentials: {username: alice}}}")
+    assert home.load().provider("dedl").auth == "EOIAMAuth"
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
@@ -400,8 +400,8 @@ def test_a_file_that_cannot_be_read_is_named(home: Home) -> None:
 
 def test_no_sentence_and_no_repr_shows_a_credential(home: Home) -> None:
     home.write(EODAG, "peps: {auth: {credentials: {username: alice, password: hunter2}}}")
-    found = home.load(HTTPS_PROXY="http://bob:secret@proxy.example:3128")
-    for secret in ("alice", "hunter2", "bob", "secret"):
+    found = home.load(HTTPS_PROXY="http://bob:qwerty@proxy.example:3128")
+    for secret in ("alice", "hunter2", "bob", "qwerty"):
         assert secret not in repr(found)
     home.write(EODAG, "peps: {auth: {credentials: {username: alice, password: [hunter2]}}}")
     assert "hunter2" not in home.refusal()

@@ -723,7 +723,7 @@ def test_a_pause_beyond_the_deadline_is_not_waited_for(
     assert (asked(room, ONLINE[0]), leaping.pauses) == ([status], [])
 
 
-@pytest.mark.parametrize("location", [None, "s3://bucket/key", "Not Available"])
+@pytest.mark.parametrize("location", [None, "ftp://host/key", "Not Available"])
 def test_a_product_without_a_usable_link_is_not_supported(room: Room, location: str | None) -> None:
     engine = room.start()
     with pytest.raises(NotSupported):
@@ -1268,7 +1268,7 @@ def test_a_quicklook_too_large_to_be_one_is_refused(room: Room, monkeypatch: pyt
         room.start().quicklook(room.products[ONLINE[0]], NOBODY)
 
 
-@pytest.mark.parametrize("link", ["s3://bucket/x.jpg", "{quicklook}", "not base64!"])
+@pytest.mark.parametrize("link", ["ftp://host/x.jpg", "{quicklook}", "not base64!"])
 def test_a_quicklook_link_that_is_none_is_not_supported(room: Room, link: str) -> None:
     with pytest.raises(NotSupported):
         room.start().quicklook(replace(room.products[ONLINE[0]], quicklook=link), NOBODY)

@@ -20,17 +20,24 @@ HOUSE = Path(__file__).parent.parent
 FLOORS = [  # lowest first, as in docs/DESIGN.md; a part is a module or a package of eofs
     "errors status log daemon",
     "model nodes",
-    "catalog config options providers auth archive bare blocks cache checksums extents jobs maps",
-    "client faults heads links logins parts ranges signatures slots tokens transfer",
+    "catalog config options providers auth archive bare blocks buckets cache checksums credentials extents jobs maps",
+    (
+        "client complaints faults forms heads links logins orders parts ranges replies s3 signatures slots templates "
+        "tokens transfer"
+    ),
     "listings",
     "fetch",
     "tree",
-    "libfuse mount pending",
+    "control libfuse mount pending",
     "cli api commands demo __init__ __main__",
 ]
 DOORS = {  # the only parts that may use it
-    "requests": "client faults logins ranges transfer",
-    "urllib3": "client faults transfer",
+    "requests": "client faults logins ranges replies s3 transfer",
+    "urllib3": "faults replies transfer",
+    "botocore": "s3",
+    "boto3": "",
+    "keyring": "credentials",
+    "netrc": "credentials",
     "fuse": "libfuse",
     "mfusepy": "libfuse",
     "zipfile": "archive demo.safe",

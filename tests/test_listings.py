@@ -19,7 +19,7 @@ from eofs.client import Client
 from eofs.config import Network
 from eofs.demo import Reply, ten_products
 from eofs.errors import AccessRefused, Cancelled, EofsError, Gone, NotReady, NotSupported, ProviderFailed, Unreachable
-from eofs.links import download_urls
+from eofs.links import download_url
 from eofs.listings import LISTINGS, files, odata, questions
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def listed(
     server.entries = speaks.files == "eumetsat-entries"
     (product,) = catalog.read(json.dumps(server.result()).encode()).products
     with client(speaks) as asking:
-        return LISTINGS[speaks.files or ""](asking, url or download_urls(product, speaks)[0], product, check)
+        return LISTINGS[speaks.files or ""](asking, url or download_url(product, speaks), product, check)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -9,8 +10,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from engine_room import DEMO, Canned, LeapingClock, Room, content, http, md5sums, pieces, together
-from token_server import BASIC, CLIENT, JSON, NAME, PASSWORD, SECRETS, TokenServer
+from confidential import PASSWORD, TOTP_SEED
+from engine_room import DEMO, Canned, LeapingClock, Room, aside, content, http, md5sums, pieces, together
+from token_server import BASIC, CLIENT, JSON, NAME, SECRETS, TokenServer
 
 from eofs import auth, signatures, tokens
 from eofs.client import Client
@@ -25,17 +27,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from eofs.demo.replies import Request
     from eofs.model import Provider
 
 ONLINE = "86440880-7f7d-50f0-87a7-ac1bc2bd8fbd"
 NOW = 1_800_000_000.0  # 2027-01-15T08:00:00Z
-SECRET = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"  # "12345678901234567890", as in RFC 6238, appendix B
+
+
+PRODUCTS = [feature for feature in ten_products() if feature["properties"]["uid"] == ONLINE]
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[TokenServer]:
-    products = [feature for feature in ten_products() if feature["properties"]["uid"] == ONLINE]
-    with TokenServer(tmp_path / "store", products=products, megabytes=2) as running:
+    with TokenServer(tmp_path / "store", products=PRODUCTS, megabytes=2) as running:
         yield running
 
 
@@ -381,7 +385,7 @@ def test_a_log_in_without_an_address_says_which_setting_is_missing(server: Token
     ],
 )
 def test_one_time_codes_are_those_of_rfc_6238(now: float, code: str) -> None:
-    assert tokens.code(DEMO, SECRET, now) == code
+    assert tokens.code(DEMO, TOTP_SEED, now) == code
     assert tokens.code(DEMO, " gezd gnbv gy3t qojq gezd gnbv gy3t qojq ", now) == code
     assert tokens.code(DEMO, " 123456 ", now) == "123456"
 
@@ -399,8 +403,8 @@ def with_totp(server: TokenServer, totp: str) -> Provider:
 
 def test_a_one_time_code_is_made_of_its_secret_and_never_sent_twice(server: TokenServer) -> None:
     clock = At()
-    speaks = with_totp(server, SECRET)
-    server.code = tokens.code(speaks, SECRET, NOW)
+    speaks = with_totp(server, TOTP_SEED)
+    server.code = tokens.code(speaks, TOTP_SEED, NOW)
     asking = login(speaks, clock)
     first = asking.authorise(link(server))
     server.end_sessions()
@@ -410,9 +414,9 @@ def test_a_one_time_code_is_made_of_its_secret_and_never_sent_twice(server: Toke
         asking.authorise(link(server))
     assert early.value.retry_after == 10
     clock.time += 10
-    server.code = tokens.code(speaks, SECRET, clock.time)
+    server.code = tokens.code(speaks, TOTP_SEED, clock.time)
     assert asking.authorise(link(server)).headers != first.headers
-    assert all(SECRET not in request.body.decode() for _, _, request in server.asked)
+    assert all(TOTP_SEED not in request.body.decode() for _, _, request in server.asked)
     asking.close()
 
 
@@ -721,6 +725,42 @@ def test_a_token_that_ends_between_two_ranges_loses_no_byte(room: Room, server: 
     assert found == server.md5sums(ONLINE)
     assert server.count_of("password") == 1
     assert server.count_of("refresh_token") > 1
+
+
+class Slow(TokenServer):
+    """Breaks off each reply after a third of the product, where that can be taken up again."""
+
+    def usual(self, request: Request) -> Reply:
+        reply = super().usual(request)
+        third = self.archive(ONLINE).stat().st_size // 3 + 1
+        return replace(reply, cut_after=third) if self.ranges and reply.size > third else reply
+
+
+def test_a_token_of_three_seconds_lasts_through_a_wait_and_a_download_of_twenty_each(
+    server: TokenServer, tmp_path: Path
+) -> None:
+    manners = {"ranges": {}, "in order": {"end_known": False}, "no ranges": {"ranges": False}}
+    ways = [aside(take_twenty_seconds_twice, server.store, tmp_path / name, how) for name, how in manners.items()]
+    for way in ways:
+        way.result(100)
+
+
+def take_twenty_seconds_twice(store: Path, cache: Path, manners: dict[str, Any]) -> None:
+    """Bring a product from tape of a provider whose tokens are good for three seconds."""
+    given = {"products": PRODUCTS, "megabytes": 2, "expires_in": 3, "punctual": True, "staging_seconds": 20, **manners}
+    with Slow(store, **given) as server, contextlib.closing(Room(server, cache)) as room:
+        server.set_offline(ONLINE)
+        server.rate = server.archive(ONLINE).stat().st_size / 20
+        engine = room.start(speaks=server.speaks(), wait=1 / 60, timeout=10, connections=1)
+        product = room.products[ONLINE]
+        assert md5sums(engine, product) == server.md5sums(ONLINE)
+        assert room.status(engine, product).error is None
+        assert server.count_of("password") == 1
+        assert server.count_of("refresh_token") == len(server.asked) - 1 >= 2
+        refused = [request.headers["authorization"] for request in server.requests if request.status == 401]
+        assert len(refused) == len({*refused}) <= server.count_of("refresh_token")  # each learns that one has ended
+        assert server.count(ONLINE, "download", 202) >= 2
+        assert server.bytes_sent(ONLINE) < 1.5 * server.archive(ONLINE).stat().st_size
 
 
 def test_a_log_in_that_fails_for_a_while_is_a_pause(room: Room, server: TokenServer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import filecmp
 import json
 import os
@@ -140,7 +141,7 @@ def test_what_is_no_file_of_the_product_is_not_shown() -> None:
             "tilejson": {"href": "https://h/api/tilejson.json?item=1", "roles": ["tiles"], "type": "application/json"},
             "rendered_preview": {"href": "https://h/api/preview.png", "roles": ["overview"], "type": "image/png"},
             "item": {"href": "https://h/collections/c/items/i"},
-            "folder": {"href": "s3://bucket/folder/"},
+            "folder": {"href": "https://h/folder/"},
             "nothing": {"title": "no link"},
         }
     )
@@ -415,6 +416,28 @@ def test_the_files_that_nobody_reads_come_one_after_the_other(shelf: Callable[..
     until(lambda: room.status(engine, product).local is Local.COMPLETE)
 
 
+def test_all_of_a_product_is_brought_by_one_request_for_each_small_file_and_by_several_at_a_time(
+    shelf: Callable[..., Room],
+) -> None:
+    files = {f"{number:02}.xml": random.Random(number).randbytes(20_000 + number) for number in range(30)}
+    with AssetServer({**files, "large.tif": TIFF + bytes(3_000_000)}) as server:
+        for served in server.files.values():
+            served.free.clear()
+        server.changes = {"assets": sized(server)}
+        engine, product = start(shelf(server), fetch="whole")
+        brought: list[Path] = []
+        asking = aside(lambda: brought.extend(engine.bring(product, NOBODY, contextlib.nullcontext(), pin=False)))
+        until(lambda: server.at_once == 4)
+        for served in server.files.values():
+            served.free.set()
+        asking.result(60)
+        small = [ask for ask in server.asked if ask.path.endswith(".xml")]
+        assert sorted(ask.path.lstrip("/") for ask in small) == sorted(files)
+        assert {ask.range for ask in small} == {f"bytes=0-{(1 << 20) - 1}"}
+        assert sorted(path.stat().st_size for path in brought) == sorted([*map(len, files.values()), 3_000_004])
+        assert not engine._client(product.provider).slots.pressed  # nothing was taken for a reader's wish
+
+
 def test_a_product_larger_than_the_cache_is_brought_where_it_is_read_only(
     shelf: Callable[..., Room], bands: AssetServer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -577,18 +600,20 @@ def test_the_address_that_was_of_use_is_asked_first_from_then_on(shelf: Callable
         assert len(server.requests("old.tif")) == 1
 
 
-def test_a_file_of_s3_alone_is_listed_where_its_size_is_known_and_refused(shelf: Callable[..., Room]) -> None:
+def test_a_file_that_cannot_be_asked_for_is_listed_where_its_size_is_known_and_refused(
+    shelf: Callable[..., Room],
+) -> None:
     with AssetServer({"B01.tif": BANDS["B01.tif"]}) as server:
         server.changes = {
             "assets": {
                 **server.item()["assets"],
-                "jp2": {"href": "s3://bucket/B01.jp2", "file:size": 5},
-                "more": {"href": "s3://bucket/B02.jp2"},
+                "jp2": {"href": "ftp://h/B01.jp2", "file:size": 5},
+                "more": {"href": "ftp://h/B02.jp2"},
             }
         }
         engine, product = start(shelf(server))
         assert names(engine, product) == ["B01.jp2", "B01.tif"]
-        with pytest.raises(NotSupported, match="s3"):
+        with pytest.raises(NotSupported, match="ftp"):
             engine.open(product, member(engine, product, "B01.jp2"), NOBODY)
 
 

@@ -24,6 +24,7 @@ from conftest import (
     begin,
     begin_blocked,
     environment,
+    eofs,
     error_of,
     ls,
     ranges_of,
@@ -90,34 +91,6 @@ def test_the_mount_says_what_it_is(mount: Mount) -> None:
     assert str(mount.result) in line
     assert {"ro", "nosuid", "nodev"} <= set(line.split()[5].split(","))
     assert os.getxattr(mount.root, "user.eofs.result").decode() == str(mount.result)
-
-
-@pytest.mark.parametrize("way", ["fuse.eofs", "fuse"])
-def test_mount_8_mounts_it(tmp_path: Path, provider: DemoProvider, way: str) -> None:
-    caller = shutil.which("mount.fuse3", path="/sbin:/usr/sbin")
-    if os.geteuid() or not caller:
-        pytest.skip("not here: mount(8) wants root, and mount.fuse3 of package fuse3")
-    program = tmp_path / "bin/eofs"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m eofs "$@"\n', encoding="utf-8")
-    program.chmod(0o755)
-    mount = Mount(tmp_path, provider.write_result(tmp_path / "r.geojson"))
-    # mount(8) looks for programs where the system has its own, so one in another place has to be named in full;
-    # or we do what mount(8) does when it has found it.
-    words = {
-        "fuse.eofs": [caller, mount.result, mount.root, "-t", "fuse.eofs"],
-        "fuse": ["mount", f"{program}#{mount.result}", mount.root, "-t", "fuse"],
-    }[way]
-    options = f"_netdev,nofail,noauto,x-systemd.automount,user,cache_dir={mount.cache},log_file={mount.log},wait=0.1"
-    env = {**environment(tmp_path), "PATH": f"{program.parent}:{os.environ['PATH']}"}
-    try:
-        assert run(*words, "-o", options, env=env) == ""
-        assert ls(mount.root) == sorted(TITLES.values())
-        pid = mount.pid
-        assert run("umount", mount.root) == ""
-        until(lambda: not runs(pid))
-    finally:
-        mount.end()
 
 
 # -- the end ---------------------------------------------------------------------------------------------------------
@@ -236,14 +209,40 @@ def test_unmount_says_who_holds_the_mount(mount: Mount, readers: list[subprocess
 def test_a_mount_whose_program_was_killed_is_freed_and_mounted_again(mount: Mount) -> None:
     mount.kill()
     assert error_of(ls, mount.root) == "ENOTCONN"
-    done = mount.eofs(*mount.command)
-    assert done.returncode == 1
-    assert done.stderr == (
-        f"eofs: {mount.root} is left over from a mount that crashed; free it first: fusermount -u {mount.root}\n"
-    )
     assert mount.eofs("unmount", mount.root).returncode == 0
     mount.start()
     assert ls(mount.root) == sorted(TITLES.values())
+
+
+def test_a_mount_point_that_a_crash_has_left_is_mended(mount: Mount, readers: list[subprocess.Popen[str]]) -> None:
+    readers.append(begin_blocked("sleep", "600", cwd=mount.product(ONLINE)))
+    mount.kill()
+    done = mount.eofs(*mount.command)
+    assert done.stderr == f"eofs: {mount.root} was left over from a mount that crashed; it has been freed\n"
+    assert done.returncode == 0
+    assert ls(mount.root) == sorted(TITLES.values())
+    mount.unmount()
+    assert ls(mount.root) == []  # no dead mount lies below
+
+
+def test_what_another_program_has_left_on_a_mount_point_is_left_to_the_user(tmp_path: Path) -> None:
+    root = tmp_path / "mnt"
+    root.mkdir()
+    script = (
+        "import fuse, os, signal, sys; operations = fuse.Operations();"
+        "operations.init = lambda path: os.kill(os.getpid(), signal.SIGKILL);"
+        "fuse.FUSE(operations, sys.argv[1], foreground=True, subtype='other')"
+    )
+    try:
+        subprocess.run([sys.executable, "-c", script, root], check=False)
+        done = eofs("mount", tmp_path / "r.geojson", root, home=tmp_path)
+        assert done.returncode == 1
+        assert done.stderr == (
+            f"eofs: {root} is left over from a mount of fuse.other that crashed; free it first: fusermount -u {root}\n"
+        )
+        assert error_of(ls, root) == "ENOTCONN"
+    finally:
+        subprocess.run(["fusermount", "-uz", root], check=False)
 
 
 # -- the cache -------------------------------------------------------------------------------------------------------

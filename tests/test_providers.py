@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eofs import auth, catalog, config, providers
-from eofs.errors import ConfigError, NotSupported
-from eofs.links import download_urls
+from eofs.errors import ConfigError
+from eofs.links import address_of
 from eofs.model import Provider
 from eofs.providers import values
 
@@ -83,8 +84,12 @@ def test_which_credentials_go_to_which_address(name: str, url: str, sent: set[st
         ("creodias", f"https://zipper.creodias.eu/odata/v1/Products({UUID})/$value", True),
         ("creodias", f"https://zipper.dataspace.copernicus.eu/odata/v1/Products({UUID})/$value", False),
         ("eumetsat_ds", "https://api.eumetsat.int/data/download/1.0.0/collections/x/products/y", True),
-        ("theia", "https://theia.cnes.fr/atdistrib/resto2/collections/SENTINEL2/1/download", True),
-        ("theia", "https://s3-data.meso.umontpellier.fr/x", False),
+        ("theia_muscate", "https://theia.cnes.fr/atdistrib/resto2/collections/SENTINEL2/1/download", True),
+        ("theia_muscate", "https://s3-data.meso.umontpellier.fr/x", False),
+        ("theia", "https://s3-data.meso.umontpellier.fr/sm1-gdc/x.tif", True),
+        ("theia", "https://signing.stac.teledetection.fr/sign", False),
+        ("dedl", "https://hda.data.destination-earth.eu/stac/v2/x", True),
+        ("dedl", "https://auth.destine.eu/realms/desp", False),
         ("wekeo", "https://wekeo-broker.prod.wekeo2.eu/databroker/dataorder/download/1", True),
         ("planetary_computer", "https://sentinel2l2a01.blob.core.windows.net/sentinel2-l2/x.tif", True),
         ("planetary_computer", "https://planetarycomputer.microsoft.com/api/data/v1/item/preview.png", False),
@@ -123,14 +128,16 @@ def test_the_variables_that_a_provider_asks_for_are_all_that_it_wants(name: str)
         ("peps", ("username", "password"), ()),
         ("cop_dataspace", ("username", "password"), ("totp",)),
         ("eumetsat_ds", ("username", "password"), ()),
-        ("theia", ("ident", "pass"), ()),
+        ("theia_muscate", ("ident", "pass"), ()),
+        ("theia", ("access_key", "secret_key"), ()),
+        ("dedl", ("username", "password"), ()),
         ("wekeo", ("username", "password"), ()),
         ("geodes", ("apikey",), ()),
         ("mundi", ("apikey",), ()),
         ("meteoblue", ("apikey",), ()),
         ("planetary_computer", (), ("apikey",)),
         ("earthdata", ("username", "password"), ()),
-        ("earth_search", (), ()),
+        ("earth_search", (), ("aws_access_key_id", "aws_secret_access_key")),
     ],
 )
 def test_the_credentials_have_eodags_names(name: str, wanted: tuple[str, ...], optional: tuple[str, ...]) -> None:
@@ -138,7 +145,7 @@ def test_the_credentials_have_eodags_names(name: str, wanted: tuple[str, ...], o
     assert (auth.wanted(provider), auth.optional(provider)) == (wanted, optional)
 
 
-@pytest.mark.parametrize("name", ["peps", "onda", "mundi", "sobloo", "theia", "wekeo"])
+@pytest.mark.parametrize("name", ["peps", "onda", "mundi", "sobloo", "theia_muscate", "wekeo"])
 def test_a_service_that_has_closed_says_so(name: str) -> None:
     closed = providers.builtin()[name]["closed"]
     assert "has closed" in closed
@@ -149,6 +156,43 @@ def test_limits_and_protocols_of_copernicus() -> None:
     for name in ("cop_dataspace", "creodias"):
         provider = build(providers.builtin()[name], name)
         assert (provider.max_connections, provider.order, provider.files) == (4, "none", "odata-nodes")
+
+
+# -- one name, two providers -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [("eodag_provider", "theia_muscate"), ("eodag:provider", "theia")],
+    ids=["eodag 3.6", "eodag 4.4"],
+)
+def test_theia_is_another_provider_in_results_of_another_eodag(written: str, name: str) -> None:
+    feature = {"type": "Feature", "id": "x", "geometry": None, "properties": {written: "THEIA"}}
+    found = catalog.read(json.dumps({"type": "FeatureCollection", "features": [feature]}).encode())
+    assert [product.provider for product in found.products] == [name]
+
+
+@pytest.mark.parametrize(
+    ("credentials", "name"),
+    [({"IDENT": "a", "PASS": "b"}, "theia_muscate"), ({"ACCESS_KEY": "a", "SECRET_KEY": "b"}, "theia")],
+    ids=["eodag 3.6", "eodag 4.4"],
+)
+def test_what_a_user_of_either_eodag_has_written_of_theia_is_found(credentials: dict[str, str], name: str) -> None:
+    found = known(
+        **{f"EODAG__THEIA__AUTH__CREDENTIALS__{key}": value for key, value in credentials.items()},
+        EODAG__THEIA__DOWNLOAD__OUTPUTS_PREFIX="/data",
+    )
+    provider = found.provider(name)
+    assert auth.missing(provider) == ()
+    assert {key: provider.credentials[key.lower()] for key in credentials} == credentials
+    assert found.output_dir(name) == Path("/data")
+    other = ({"theia", "theia_muscate"} - {name}).pop()
+    assert auth.missing(found.provider(other))
+
+
+def test_what_is_said_of_the_old_theia_by_its_own_name_wins() -> None:
+    both = {"EODAG__THEIA__AUTH__CREDENTIALS__IDENT": "a", "EODAG__THEIA_MUSCATE__AUTH__CREDENTIALS__IDENT": "b"}
+    assert known(**both).provider("theia_muscate").credentials == {"ident": "b"}
 
 
 # -- whose a result is that names no provider --------------------------------------------------------------------------
@@ -162,6 +206,7 @@ def test_limits_and_protocols_of_copernicus() -> None:
         ("e4ftl01.cr.usgs.gov", "earthdata"),
         ("Zipper.Dataspace.Copernicus.EU", "cop_dataspace"),
         ("sentinel-cogs.s3.us-west-2.amazonaws.com", "earth_search"),
+        ("earth_search_cog", "earth_search"),
         ("sentinel2l2a01.blob.core.windows.net", "planetary_computer"),
         ("somebody.blob.core.windows.net", None),
         ("earthdata.nasa.gov.example", None),
@@ -187,8 +232,6 @@ def test_the_directory_for_products_holds_for_those_known_by_host() -> None:
     assert found.output_dir("nobody.example") is None
 
 
-# The real results that are of no use here: what they name can be had by S3 alone, or as a directory.
-S3_ONLY = {"aws_eos", "earth-search.aws.element84.com"}
 MAY_NOT_SEE = {"mundi"}  # its links lead to a store that is not its own
 
 
@@ -200,12 +243,9 @@ def test_every_real_product_is_of_a_known_provider_and_its_credentials_go_there(
     for path in sorted(Path(folder).glob("*/*json")):
         for product in catalog.load(path).products:
             provider = settings.provider(product.provider)
-            if product.provider in S3_ONLY:
-                with pytest.raises(NotSupported):
-                    download_urls(product, provider)
-                continue
             assert provider.name in providers.builtin()
-            urls = [asset.href for asset in product.assets] or download_urls(product, provider)
+            links = [asset.href for asset in product.assets] or [product.location or ""]
+            urls = {address_of(link, product, provider) for link in links}
             assert {auth.may_receive(provider, url) for url in urls} == {provider.name not in MAY_NOT_SEE}
 
 
@@ -243,7 +283,12 @@ def test_the_built_in_files_are_read_once() -> None:
         ({"auth": {"type": "GenericAuth", "method": "digest"}}, "auth", "GenericAuth, method digest"),
         ({"auth": {"type": "HTTPHeaderAuth"}}, "auth", "header"),
         ({"auth": {"type": "KeycloakOIDCPasswordAuth"}}, "auth", "oidc_password"),
-        ({"auth": {"type": "OIDCTokenExchangeAuth"}}, "auth", "OIDCTokenExchangeAuth"),
+        ({"auth": {"type": "OIDCAuthorizationCodeFlowAuth"}}, "auth", "oidc_code"),
+        ({"auth": {"type": "OIDCTokenExchangeAuth"}}, "auth", "oidc_exchange"),
+        ({"auth": {"type": "EOIAMAuth"}}, "auth", "EOIAMAuth"),
+        ({"auth": {"subject": {"client_id": "public", "login_form_xpath": "//form"}}}, "login",
+         {"subject": {"client_id": "public", "login_form_xpath": "//form"}}),
+        ({"auth": {"token_exchange_post_data_method": "data"}}, "login", {"req_format": "form"}),
         ({"auth": {"token_uri": " https://a.example/token "}}, "login", {"token_uri": "https://a.example/token"}),
         ({"auth": {"auth_uri": "https://a.example/?u={url}"}}, "login", {"auth_uri": "https://a.example/?u={url}"}),
         ({"auth": {"client_id": "public", "client_secret": None}}, "login", {"client_id": "public"}),
@@ -301,7 +346,7 @@ def test_the_log_in_of_a_provider_as_eodag_describes_it() -> None:
     assert (provider.auth, provider.auth_error_codes) == ("oidc_password", frozenset({401}))
     assert provider.credentials == {"username": "alice", "password": "hunter2", "totp": "123456"}
     login = {"oidc_config_url": url, "client_id": "public", "token_provision": "qs", "token_qs_key": "token"}
-    assert provider.login == login
+    assert provider.login == {**login, "matching_url": "https://catalogue.example"}
     assert "identity" not in repr(provider)
 
 
@@ -314,6 +359,11 @@ def test_the_log_in_of_a_provider_as_eodag_describes_it() -> None:
         ({"auth": {"token_uri": "a.example"}}, "peps.auth.token_uri cannot be 'a.example': expected an address"),
         ({"auth": {"token_provision": "body"}}, "peps.auth.token_provision cannot be 'body': expected header or qs"),
         ({"auth": {"headers": "Bearer hunter2"}}, "peps.auth.headers: expected names with a text each"),
+        ({"auth": {"subject": "x"}}, "peps.auth.subject.oidc_config_url: expected a mapping of settings above it"),
+        (
+            {"auth": {"token_exchange_post_data_method": "params"}},
+            "peps.auth.token_exchange_post_data_method cannot be 'params': expected data or json",
+        ),
         ({"auth": {"method": "ntlm"}}, "peps.auth.method cannot be 'ntlm': expected basic or digest"),
         (
             {"auth": {"auth_error_code": "login"}},

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from engine_room import together
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from eofs.cache import Records
-from eofs.model import Order, Product
+from eofs.model import Checksum, Order, Product
 from eofs.status import StorageStatus
 
 if TYPE_CHECKING:
@@ -50,6 +52,29 @@ def test_an_order_survives_the_program_until_it_is_filled(tmp_path: Path, order:
     records.note_order(product("a"), None)
     records.note_order(product("a"), None)
     assert records.order(product("a")) is None
+    records.close()
+
+
+def test_what_products_are_called_survives_the_program_and_the_last_word_on_each_counts(tmp_path: Path) -> None:
+    records = Records(tmp_path / "records")
+    part = replace(product("a/B04", "é"), title="A/B04.tif", part_of="A", bare=True)
+    for each in (product("b"), part, product("b")):
+        records.note_product(each, None)
+    records.note_product(part, Checksum("sha256", "0" * 64))
+    records.note_quicklook(product("c"), b"picture")
+    records.take_turn("b", 1, 60, 0)
+    records.close()
+    records = Records(tmp_path / "records")
+    found = {said.key: said for said in records.products()}
+    assert set(found) == {("peps", "b"), ("é", "a/B04")}
+    assert (found["peps", "b"].title, found["peps", "b"].bare, found["peps", "b"].checksum) == ("b", False, None)
+    said = found["é", "a/B04"]
+    assert (said.title, said.part_of, said.bare, said.checksum) == (
+        "A/B04.tif",
+        "A",
+        True,
+        Checksum("sha256", "0" * 64),
+    )
     records.close()
 
 
@@ -132,3 +157,14 @@ def test_damage_that_shows_later_costs_what_was_noted_and_nothing_else(
     records.note_order(product("new"), ORDER)
     assert "could not be" in caplog.text
     records.close()
+
+
+def test_so_many_orders_as_a_provider_takes_get_a_turn_whoever_asks(tmp_path: Path) -> None:
+    both = [Records(tmp_path / "records") for _ in range(2)]
+    free = together(16, lambda: [records.take_turn("onda", 20, 3600.0, 1000.0) for records in both])
+    assert sorted(str(each) for pair in free for each in pair) == ["4600.0"] * 12 + ["None"] * 20
+    both[0].give_turn_back("onda", 1000.0)
+    assert [both[1].take_turn("onda", 20, 3600.0, now) for now in (1500.0, 1501.0, 4600.0)] == [None, 4600.0, None]
+    assert both[0].take_turn("wekeo_main", 1, 3600.0, 1501.0) is None
+    for records in both:
+        records.close()

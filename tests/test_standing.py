@@ -17,8 +17,8 @@ from eofs.demo import DemoProvider, Reply, ten_products
 from eofs.errors import EofsError
 from eofs.fetch import standing
 from eofs.fetch.clock import WallClock
+from eofs.fetch.course import Surroundings
 from eofs.fetch.stories import Stories
-from eofs.fetch.story import Surroundings
 from eofs.nodes import NOBODY
 from eofs.options import Options
 from eofs.status import Activity
@@ -68,7 +68,8 @@ def test_as_soon_as_a_product_has_failed_its_status_says_why(
         room.provider.script[UID].append(reply)
     cache, slots, product = Cache(tmp_path / "cache", 1 << 30), Held(), room.products[UID]
     client = Client(DEMO, Network(), connections=4, stall_timeout=60)
-    around = Surroundings(cache, client, Options(cache_dir=tmp_path / "cache", timeout=0), slots, WallClock())
+    options = Options(cache_dir=tmp_path / "cache", timeout=0)
+    around = Surroundings(cache, client, lambda _: client, options, slots, WallClock())
     stories = Stories(cache, around.clock, lambda _: around, lambda _: None)
     asking = aside(stories.bring, product, NOBODY)
     try:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from base64 import b64encode
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from confidential import PASSWORD, secret
 from engine_room import DEMO
 
 from eofs.demo import DemoProvider, Reply
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from eofs.model import Provider
 
 JSON = {"Content-Type": "application/json"}
-NAME, PASSWORD, CLIENT = "alice", "pä55:w0rd&of-alice", "cdse-public"
+NAME, CLIENT = "alice", "cdse-public"
 BASIC = "Basic " + b64encode(f"{NAME}:{PASSWORD}".encode()).decode()
 # Whatever may stand in no log, error or status; tokens and signatures begin with these.
 SECRETS = (PASSWORD, BASIC, urlencode({"": PASSWORD})[1:], "access-", "refresh-", "sig=")
@@ -32,6 +34,7 @@ class TokenServer(DemoProvider):
     Attributes:
         expires_in: seconds, as it says with each token; None: it says nothing.
         refresh_expires_in: likewise, of the refresh token.
+        punctual: a token is good for no longer than it says, by the real time.
         uses: requests for which a token is good; None: as many as you like.
         end_known: whether a range at the end of a product is known; if not, all of it comes, and can be taken up again.
         code: the one-time code that is wanted beside the password; None: none is.
@@ -43,6 +46,7 @@ class TokenServer(DemoProvider):
     _: KW_ONLY
     expires_in: float | None = 600
     refresh_expires_in: float | None = 3600
+    punctual: bool = False
     uses: int | None = None
     end_known: bool = True
     code: str | None = None
@@ -50,6 +54,7 @@ class TokenServer(DemoProvider):
     asked: list[tuple[str, dict[str, str], Request]] = field(default_factory=list, init=False)
     shown: list[str] = field(default_factory=list, init=False)
     _good: dict[str, int] = field(default_factory=dict, init=False)
+    _given: dict[str, float] = field(default_factory=dict, init=False)
     _guard: Any = field(default_factory=threading.Lock, init=False)
 
     def speaks(self, kind: str = "oidc_password", **login: Any) -> Provider:
@@ -98,7 +103,8 @@ class TokenServer(DemoProvider):
         with self._guard:
             self.shown.append(shown)
             left = self._good.get(token, 0)
-            if not left or token.startswith("refresh-"):
+            late = self.punctual and time.monotonic() - self._given[token] > (self.expires_in or 0)
+            if not left or late or token.startswith("refresh-"):
                 return Reply(401)
             self._good[token] = left - 1
         if self.end_known or not (request.range or "").startswith("bytes=-"):
@@ -127,7 +133,8 @@ class TokenServer(DemoProvider):
 
     def _new(self, what: str) -> str:
         with self._guard:
-            token = f"{what}-{hashlib.md5(str(len(self._good)).encode()).hexdigest()}-{len(self.asked)}"
+            token = f"{secret(what)}-{hashlib.md5(str(len(self._good)).encode()).hexdigest()}-{len(self.asked)}"
+            self._given[token] = time.monotonic()
             self._good[token] = 1 << 30 if what == "refresh" or self.uses is None else self.uses
             return token
 

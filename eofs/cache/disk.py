@@ -26,14 +26,13 @@ import os
 import shutil
 import threading
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from eofs import maps
 from eofs.blocks import PartialFile
 from eofs.cache.names import place_name
-from eofs.cache.pins import is_pinned
 from eofs.cache.records import Records
+from eofs.cache.units import Unit, evict, lock, units_in, unlink
 from eofs.errors import CacheFull, ConfigError
 from eofs.status import Local
 
@@ -44,15 +43,6 @@ if TYPE_CHECKING:
     from eofs.model import Member, Product
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Unit:
-    """What can be evicted by itself, whole or partial with its map; `used`: whether it is pinned, its access time."""
-
-    path: Path
-    size: int
-    used: tuple[bool, int]
 
 
 class Cache:
@@ -156,7 +146,7 @@ class Cache:
                 _use(file.fileno())
             elif not file.arrived:
                 maps.map_of(file.path).unlink(missing_ok=True)
-                _unlink(maps.part_of(file.path), file.fileno())
+                unlink(maps.part_of(file.path), file.fileno())
             file.close()
 
     def discard(self, file: PartialFile) -> None:
@@ -164,7 +154,7 @@ class Cache:
         with self._lock:
             if self._current.get(file.path) is file:
                 del self._current[file.path]
-            _unlink(file.path, file.fileno())
+            unlink(file.path, file.fileno())
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
@@ -185,9 +175,13 @@ class Cache:
 
     # -- the budget ------------------------------------------------------------------------------------------------
 
+    def units(self, product: Product | None = None) -> Iterator[Unit]:
+        """Yield the files that the cache holds, of a product or of all."""
+        return units_in(self.archive(product).parent if product else self._products)
+
     def used(self) -> int:
         """Return how many bytes the cache holds or has promised to files under way."""
-        return sum(unit.size for unit in self._units()) + self.records.volume()
+        return sum(unit.size for unit in self.units()) + self.records.volume()
 
     @contextlib.contextmanager
     def room(self, path: Path, size: int) -> Iterator[None]:
@@ -215,10 +209,10 @@ class Cache:
             raise CacheFull(f"the product needs {size:,} bytes and the cache may hold {self.limit:,}; raise cache_size")
 
     def _evict_for(self, path: Path, size: int) -> None:
-        units = [unit for unit in self._units() if unit.path != path]
+        units = [unit for unit in self.units() if unit.path != path]
         used = sum(unit.size for unit in units) + self.records.volume()
         disk = self._disk_for(path)
-        for unit in sorted(units, key=lambda unit: unit.used):
+        for unit in sorted(units, key=lambda unit: (unit.pinned, unit.used)):
             if used + size <= self.limit and size <= disk:
                 return
             if self._evict(unit):
@@ -241,32 +235,11 @@ class Cache:
             free += maps.either(path).stat().st_blocks * 512
         return free
 
-    def _evict(self, unit: _Unit) -> bool:
-        """Remove one file unless somebody has it open; tell whether it is gone."""
-        try:
-            fd = os.open(maps.either(unit.path), os.O_RDWR | os.O_CLOEXEC)
-        except OSError as error:  # in a shared cache it may be another user's
-            return isinstance(error, FileNotFoundError)
-        try:
-            if not _lock(fd, fcntl.LOCK_EX):
-                return False
-            if os.fstat(fd).st_nlink:
-                maps.map_of(unit.path).unlink(missing_ok=True)
-                for name in (maps.part_of(unit.path), unit.path):
-                    _unlink(name, fd)
-        finally:
-            os.close(fd)
+    def _evict(self, unit: Unit) -> bool:
+        if evict([unit]):
+            return False
         log.info("evicted %s (%s bytes)", unit.path.relative_to(self._products), f"{unit.size:,}")
         return True
-
-    def _units(self) -> Iterator[_Unit]:
-        for name in self._products.glob("*/*/**/*"):
-            if name.suffix in {".map", ".map~"} or name.is_dir():
-                continue
-            with contextlib.suppress(OSError):
-                stat = name.stat()
-                path = name.with_suffix("") if name.suffix == ".part" else name
-                yield _Unit(path, _taken(path, stat), (is_pinned(stat), stat.st_atime_ns))
 
 
 def _make(directory: Path) -> None:
@@ -281,7 +254,7 @@ def _open_whole(path: Path) -> PartialFile | None:
     except FileNotFoundError:
         return None
     # A lock that cannot be had, or a file without a name, means that it is being evicted at this moment.
-    if not _lock(fd, fcntl.LOCK_SH) or not os.fstat(fd).st_nlink:
+    if not lock(fd, fcntl.LOCK_SH) or not os.fstat(fd).st_nlink:
         os.close(fd)
         return None
     _use(fd)
@@ -291,40 +264,18 @@ def _open_whole(path: Path) -> PartialFile | None:
 def _claim(path: Path) -> PartialFile | None:
     _make(path.parent)
     fd = os.open(maps.part_of(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    if not _lock(fd, fcntl.LOCK_EX) or not os.fstat(fd).st_nlink:
+    if not lock(fd, fcntl.LOCK_EX) or not os.fstat(fd).st_nlink:
         os.close(fd)
         return None
     if path.exists():  # another process finishes it, or evicts it, at this moment
-        _unlink(maps.part_of(path), fd)
+        unlink(maps.part_of(path), fd)
         os.close(fd)
         return None
     os.utime(fd)
     return PartialFile(path, fd, whole=False)
 
 
-def _lock(fd: int, how: int) -> bool:
-    try:
-        fcntl.flock(fd, how | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _unlink(name: Path, fd: int) -> None:
-    """Remove the file that `fd` has open, where `name` is its name: by now it may be that of a newer file."""
-    with contextlib.suppress(FileNotFoundError):
-        if os.path.samestat(name.stat(), os.fstat(fd)):
-            name.unlink()
-
-
 def _use(fd: int) -> None:
     """Note that a whole file is used now."""
     with contextlib.suppress(PermissionError):  # in a shared cache it may be another user's
         os.utime(fd, ns=(time.time_ns(), os.fstat(fd).st_mtime_ns))
-
-
-def _taken(path: Path, stat: os.stat_result) -> int:
-    """Return what a file counts in the budget: its length, or its blocks where it is brought here and there."""
-    if stat.st_size > stat.st_blocks * 512 and maps.read_map(path)["ranged"]:
-        return stat.st_blocks * 512
-    return stat.st_size

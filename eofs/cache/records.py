@@ -1,4 +1,4 @@
-"""Small things that survive a restart: orders, what providers said of a product's storage, quicklooks.
+"""Small things that survive a restart: what products are called, orders, what providers said, quicklooks.
 
 diskcache keeps them (SQLite, with files beside it for what is large); values are texts or bytes, never pickles.
 """
@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import diskcache
 
+from eofs import checksums
 from eofs.errors import ConfigError
-from eofs.model import Order
+from eofs.model import Checksum, Mirror, Order, Product
 from eofs.status import StorageStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
-
-    from eofs.model import Product
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +48,23 @@ class Records:
         """Return the bytes that the records take on disk."""
         return int(self._store.volume())
 
+    def note_product(self, product: Product, checksum: Checksum | None) -> None:
+        """Note whose file it is that lies in the cache, and what it was compared with when all of it had come."""
+        digest = f"{checksum.algorithm}={checksum.digest}" if checksum else ""
+        said = {"title": product.title, "part_of": product.part_of, "bare": product.bare, "checksum": digest}
+        text = json.dumps(said)
+        if text != self._get("product", product):
+            self._note("product", product, text)
+
+    def products(self) -> Iterator[Product]:
+        """Yield the products that were brought into the cache; of each only what `note_product` was told."""
+        try:
+            for key in map(json.loads, self._store.iterkeys()):
+                if key[0] == "product" and (text := self._store.get(json.dumps(key))):
+                    yield named(key[1], key[2], **json.loads(text))
+        except (sqlite3.DatabaseError, OSError) as error:
+            log.warning("what the products in the cache are called could not be read: %s", error)
+
     def order(self, product: Product) -> Order | None:
         """Return the product's order, where one has been placed and not been filled yet."""
         text = self._get("order", product)
@@ -56,6 +73,39 @@ class Records:
     def note_order(self, product: Product, order: Order | None) -> None:
         """Note an order, or with None that there is no longer any."""
         self._note("order", product, json.dumps(asdict(order)) if order else None)
+
+    def take_turn(self, provider: str, orders: int, seconds: float, now: float) -> float | None:
+        """Count one more order at a provider that takes so many in so many seconds.
+
+        Returns:
+            None, or where that is one too many, and is not counted, the time from which it is not: seconds since the
+            epoch.
+        """
+        key = json.dumps(("turns", provider))
+        try:
+            with self._store.transact(retry=True):
+                turns = [turn for turn in self._turns(key) if now - seconds < turn <= now]
+                if len(turns) >= orders:
+                    return float(turns[-orders] + seconds)
+                self._store.set(key, json.dumps([*turns, now]))
+        except (sqlite3.DatabaseError, OSError) as error:
+            log.warning("the orders at %s could not be counted: %s", provider, error)
+        return None
+
+    def give_turn_back(self, provider: str, turn: float) -> None:
+        """Do not count an order that was not taken; `turn` is when it was counted."""
+        key = json.dumps(("turns", provider))
+        try:
+            with self._store.transact(retry=True):
+                turns = self._turns(key)
+                if turn in turns:
+                    turns.remove(turn)
+                    self._store.set(key, json.dumps(turns))
+        except (sqlite3.DatabaseError, OSError) as error:
+            log.warning("the orders at %s could not be counted: %s", provider, error)
+
+    def _turns(self, key: str) -> list[float]:
+        return list(json.loads(self._store.get(key) or "[]"))
 
     def storage(self, product: Product) -> StorageStatus | None:
         """Return what the provider itself said last of the product's storage, unless that is long ago."""
@@ -83,6 +133,21 @@ class Records:
         """Note what has been learnt of a product's loose files."""
         self._note("files", product, text)
 
+    def mirror(self, product: Product) -> Mirror | None:
+        """Return who has been found to serve the product in the place of its own provider."""
+        text = self._get("mirror", product)
+        if not text:
+            return None
+        said = json.loads(text)
+        checksum = Checksum(**said["checksum"]) if said["checksum"] else None
+        return Mirror(**{**said, "status": StorageStatus(said["status"]), "checksum": checksum})
+
+    def note_mirror(self, product: Product, mirror: Mirror) -> None:
+        """Note that another provider serves the product from now on: what was noted of the one before holds no more."""
+        for kind in ("order", "storage", "source", "files"):
+            self._note(kind, product, None)
+        self._note("mirror", product, json.dumps(asdict(mirror)))
+
     def quicklook(self, product: Product) -> bytes | None:
         """Return the product's quicklook, or None where it has not been fetched."""
         picture = self._get("quicklook", product)
@@ -109,6 +174,15 @@ class Records:
                 self._store.set(_key(kind, product), value, expire=expire, retry=True)
         except (sqlite3.DatabaseError, OSError) as error:
             log.warning("the %s of %s could not be noted: %s", kind, product.title, error)
+
+
+def named(provider: str, uid: str, title: str, *, part_of: str = "", bare: bool = False, checksum: str = "") -> Product:
+    """Return a product of which no more is known than that."""
+    return Product(
+        id=uid, uid=uid, title=title, provider=provider, status=StorageStatus.ONLINE, location=None, quicklook=None,
+        size=None, checksum=checksums.from_text(checksum), collection=None, start=None, cloud_cover=None,
+        feature=b"{}", bare=bare, part_of=part_of,
+    )  # fmt: skip
 
 
 def _opened(directory: Path) -> Any:

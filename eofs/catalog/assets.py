@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from eofs.buckets import is_link
 from eofs.catalog.envelope import NOT_JSON, decode
 from eofs.catalog.values import checksum, size, text
 from eofs.model import Asset
@@ -97,13 +98,18 @@ def arrange(link: str | None, assets: tuple[Asset, ...]) -> Arrangement:
     """Tell an archive from loose files, given the download link and the assets that a feature names."""
     if not assets:
         return Arrangement(link, None, ())
-    loose = any(not _is_picture(asset) and asset.key.lower() not in _DOWNLOADS for asset in assets)
+    loose = any(not is_picture(asset) and asset.key.lower() not in _DOWNLOADS for asset in assets)
     if link and not (loose and (_ITEM_PAGE.search(link) or _is_folder(link))):
         return Arrangement(link, next((asset for asset in assets if asset.href == link), None), ())
     for asset in assets:
         if _is_archive(asset) and not (loose and _ITEM_PAGE.search(asset.href)):
             return Arrangement(asset.href, asset, ())
     return Arrangement(link, None, tuple(asset for asset in assets if _is_file(asset)))
+
+
+def files_beside(assets: tuple[Asset, ...]) -> tuple[Asset, ...]:
+    """Return the files that a product is made of, also where there is an archive of them, which is what it is then."""
+    return tuple(asset for asset in assets if _is_file(asset) and not _is_archive(asset) and not is_picture(asset))
 
 
 def choose_picture(assets: tuple[Asset, ...]) -> str | None:
@@ -168,7 +174,8 @@ def _is_file(asset: Asset) -> bool:
     """Tell a file of the product from what only leads to it, or shows it: pages, services, directories."""
     key, kind = asset.key.lower(), (asset.media_type or "").partition(";")[0].strip().lower()
     serves = key in _SERVICES or not _SERVICE_ROLES.isdisjoint(asset.roles) or bool(_ITEM.search(asset.href))
-    return key not in _DOWNLOADS and kind not in _PAGES and not serves and not asset.href.endswith("/")
+    is_directory = asset.href.endswith("/") and not is_link(asset.href)  # a folder of a store can be listed
+    return key not in _DOWNLOADS and kind not in _PAGES and not serves and not is_directory
 
 
 def _is_archive(asset: Asset) -> bool:
@@ -180,7 +187,8 @@ def _is_folder(link: str) -> bool:
     return link.lower().startswith("s3://") and not _ARCHIVE_FILE.search(link)
 
 
-def _is_picture(asset: Asset) -> bool:
+def is_picture(asset: Asset) -> bool:
+    """Tell whether an asset only shows the product."""
     return asset.key.lower() in _PICTURE_KEYS or any(role in _PICTURE_ROLES for role in asset.roles)
 
 

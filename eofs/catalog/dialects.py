@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import sys
 from functools import lru_cache
+from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 
-from eofs.catalog.assets import arrange, choose_picture, fill, picture, read_assets
+from eofs.catalog.assets import arrange, choose_picture, files_beside, fill, is_picture, picture, read_assets
 from eofs.catalog.envelope import NOT_JSON, decode
 from eofs.catalog.values import checksum, checksum_in_link, moment, percent, size, text
 from eofs.errors import ResultError
@@ -32,7 +33,9 @@ Found = TypeVar("Found")
 NAMES: dict[str, tuple[str, ...]] = {
     "uid": ("uid",),
     "title": ("title", "s2:product_uri", "sentinel:product_id", "landsat:scene_id"),
-    "provider": ("eodag:provider", "eodag_provider", "federation:backends"),
+    "provider": ("eodag:provider",),
+    "provider of eodag 2 and 3": ("eodag_provider",),
+    "backend": ("federation:backends",),
     "collection": ("eodag:collection", "eodag_product_type"),
     "status": ("order:status", "storageStatus", "storage:tier"),
     "location": ("eodag:download_link", "downloadLink"),
@@ -55,6 +58,8 @@ NAMES: dict[str, tuple[str, ...]] = {
     "start": ("start_datetime", "startTimeFromAscendingNode", "datetime"),
     "cloud_cover": ("eo:cloud_cover", "cloudCover"),
 }
+
+RENAMED = {"theia": "theia_muscate"}
 
 # msgspec decodes only the members that a structure names, so one is made that names all of the above.
 _NAMES = [name for names in NAMES.values() for name in names]
@@ -106,7 +111,7 @@ def read_product(feature: bytes, packed: PackedFeature) -> Product:
         raise ResultError("has neither an id nor a title")
     assets = read_assets(head.assets)
     location, archive, loose = arrange(_first(properties, "location", text), assets)
-    provider = _first(properties, "provider", _provider) or _host(location, assets, head.links)
+    provider = _named_provider(properties) or _host(location, assets, head.links)
     collection = text(head.collection) or _first(properties, "collection", text)
     return Product(
         id=id_,
@@ -126,6 +131,14 @@ def read_product(feature: bytes, packed: PackedFeature) -> Product:
         feature=packed,
         assets=loose,
     )
+
+
+def read_files(feature: bytes) -> tuple[Asset, ...]:
+    """Return the files that a feature names one by one, whether or not there is an archive of them."""
+    try:
+        return files_beside(read_assets(_head(feature).assets))
+    except ResultError:
+        return ()
 
 
 def _head(feature: bytes) -> Any:
@@ -191,18 +204,31 @@ def _in_its_collection(id_: str, head: Any) -> str:
     return f"{collection}/{id_}" if collection else id_
 
 
+def _named_provider(properties: object) -> str | None:
+    """Return the provider that a result names; eodag has given a name of its versions 2 and 3 to another since."""
+    before = _first(properties, "provider of eodag 2 and 3", _provider)
+    return (
+        _first(properties, "provider", _provider)
+        or (RENAMED.get(before, before) if before else None)
+        or _first(properties, "backend", _provider)
+    )
+
+
 def _provider(value: object) -> str | None:
     name = text(value[0] if isinstance(value, list) and value else value)
     return name.lower() if name else None
 
 
 def _host(location: str | None, assets: tuple[Asset, ...], links: msgspec.Raw | None) -> str:
-    """Return the host that serves the product, else the host of its item, else its bucket."""
-    hrefs = [location, *(asset.href for asset in assets)]
+    """Return the host that serves the product, else the host of its item or of its pictures, else its bucket."""
+    files = (asset.href for asset in assets if not is_picture(asset))
+    elsewhere = (link for asset in assets if not is_picture(asset) for link in asset.alternates)
+    pictures = (asset.href for asset in assets if is_picture(asset))
     return (
-        next(filter(None, map(_web_host, hrefs)), None)
+        next(filter(None, map(_web_host, chain([location], files, elsewhere))), None)
         or next(filter(None, map(_web_host, _self_links(links))), None)
-        or next(filter(None, map(_bucket, hrefs)), None)
+        or next(filter(None, map(_web_host, pictures)), None)
+        or next(filter(None, map(_bucket, [location, *(asset.href for asset in assets)])), None)
         or "unknown"
     )
 

@@ -38,7 +38,7 @@ def demo(mountpoint: str | None, typed: dict[str, object]) -> None:
         target = usable(str(place))
         import_fuse()
         take_signals()  # the provider has threads
-        settings = config.load({"wait": WAIT, "cache_dir": str(work / "cache"), **typed})
+        settings = config.load({"wait": WAIT, "cache_dir": str(work / "cache"), "fallback": "none", **typed})
         with DemoProvider(work / "provider", staging_seconds=STAGING, rate=RATE, log=work / "provider.log") as provider:
             result = catalog.load(provider.write_result(work / "search_result.geojson"))
             result = replace(result, products=choice(settings.options).of(result.products, result.source))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import gc
 import logging
@@ -11,6 +10,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,8 @@ import cachetools
 from eofs import daemon, tree
 from eofs.cache import Cache
 from eofs.client import Client
-from eofs.commands.unmount import fusermount, holders
+from eofs.commands.control import Deeds
+from eofs.commands.unmount import KIND, fusermount, holders, is_crashed, kind
 from eofs.errors import EofsError, MountError
 from eofs.fetch import Engine
 from eofs.log import start_logging
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from eofs.catalog import SearchResult
     from eofs.config import Config
-    from eofs.mount import FileSystem
+    from eofs.nodes import Directory
     from eofs.options import Options
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,8 @@ def mount(result: SearchResult, mountpoint: str, settings: Config, *, foreground
     import_fuse()
     take_signals()
     if foreground:
-        serve(result, place, settings, lambda: None, foreground=True)
+        words = ("READY=1", f"STATUS=mounted, with {len(result.products)} products")
+        serve(result, place, settings, lambda: daemon.notify(settings.notify_socket, *words), foreground=True)
         return
     tell = daemon.detach()
     if tell is None:
@@ -87,30 +89,41 @@ def serve(
     """
     options = settings.options
     start_logging(options.log_file, options.verbose, foreground=foreground)
-    for sentence in result.left_out:
-        log.warning("%s", sentence)
     fuse = import_fuse()
     cache = Cache(options.cache_dir, cache_limit(options))
     engine = Engine(cache, options, functools.partial(client, settings))
-    about = {"pid": str(os.getpid()), "result": result.source}
-    gc.freeze()  # the products stay to the end: Python need not look for garbage among them again and again,
-    root = tree.build(result.products, engine, mountpoint, time.time_ns(), about)
-    gc.freeze()  # nor among their names
+    control = Deeds(engine, cache, result.products, mountpoint).listen()
+    root = _root(result, engine, mountpoint, control.path)
 
     def begin() -> None:
         # Not before: what is not mounted yet cannot be unmounted, and the signal would be lost.
-        what = (file_system, mountpoint, tidy)
-        threading.Thread(target=_await_signals, args=what, name="signals", daemon=True).start()
+        threading.Thread(target=_await_signals, args=(mountpoint, stop, tidy), name="signals", daemon=True).start()
         ready()
+
+    def stop() -> None:
+        file_system.stopping.set()
+        daemon.notify(settings.notify_socket if foreground else "", "STOPPING=1", "STATUS=unmounting")
 
     file_system = fuse.FileSystem(root, Usage(cache), begin, options.umask or 0)
     try:
         fuse.serve(file_system, mountpoint, result.source, _flags(options), **_owner(options))
     finally:
-        file_system.stopping.set()
+        stop()
+        control.close()
         engine.close()
         cache.close()
         log.info("%s is unmounted", mountpoint)
+
+
+def _root(result: SearchResult, engine: Engine, mountpoint: str, control: Path) -> Directory:
+    """Return the tree of a search result; the log says what is left out of it."""
+    for sentence in result.left_out:
+        log.warning("%s", sentence)
+    about = {"pid": str(os.getpid()), "result": result.source, "control": str(control)}
+    gc.freeze()  # the products stay to the end: Python need not look for garbage among them again and again,
+    root = tree.build(result.products, engine, mountpoint, time.time_ns(), about)
+    gc.freeze()  # nor among their names
+    return root
 
 
 def _flags(options: Options) -> list[str]:
@@ -125,9 +138,11 @@ def _owner(options: Options) -> dict[str, int]:
 
 def client(settings: Config, provider: str) -> Client:
     """Return what speaks with a provider."""
-    options = settings.options
+    options, speaks = settings.options, settings.provider(provider)
+    if options.requester_pays:
+        speaks = replace(speaks, login={**speaks.login, "requester_pays": True})
     return Client(
-        settings.provider(provider),
+        speaks,
         settings.network,
         connections=options.connections,
         stall_timeout=options.stall_timeout,
@@ -158,14 +173,14 @@ def import_fuse() -> ModuleType:
     return fuse
 
 
-def _await_signals(file_system: FileSystem, mountpoint: str, tidy: Callable[[], None]) -> None:
+def _await_signals(mountpoint: str, stop: Callable[[], None], tidy: Callable[[], None]) -> None:
     """Unmount when we are told to end: release who waits, then take the mount away, at once or when it is free.
 
     Told a second time, do not wait until it is free.
     """
     number = signal.sigwait(LAST_SIGNALS)
     log.info("%s: unmounting", signal.Signals(number).name)
-    file_system.stopping.set()
+    stop()
     if not fusermount("-u", mountpoint):
         return
     if busy := holders(mountpoint):
@@ -177,12 +192,14 @@ def _await_signals(file_system: FileSystem, mountpoint: str, tidy: Callable[[], 
 
 
 def usable(mountpoint: str) -> str:
-    """Return the absolute path of a directory that can be mounted on.
+    """Return the absolute path of a directory that can be mounted on; what a crashed eofs has left there goes.
 
     Raises:
         MountError: it cannot.
     """
     place = Path(mountpoint).absolute()
+    while is_crashed(place):
+        _mend(place, mountpoint)
     try:
         occupied = any(place.iterdir())  # asked first: the attributes of a dead mount live on for a second
         if os.path.ismount(place):
@@ -194,9 +211,14 @@ def usable(mountpoint: str) -> str:
     except NotADirectoryError:
         raise MountError(f"{mountpoint} is not a directory; take an empty directory") from None
     except OSError as error:
-        if error.errno == errno.ENOTCONN:
-            raise MountError(
-                f"{mountpoint} is left over from a mount that crashed; free it first: fusermount -u {mountpoint}"
-            ) from None
         raise MountError(f"{mountpoint} cannot be used: {error.strerror}") from None
     return str(place.resolve())
+
+
+def _mend(place: Path, mountpoint: str) -> None:
+    """Take away the mount that a crashed eofs has left behind, also where somebody stands in it."""
+    left = kind(place)
+    if left != KIND or fusermount("-u", "-z", str(place.resolve())):
+        of = "a mount" if left == KIND else f"a mount of {left}"
+        raise MountError(f"{mountpoint} is left over from {of} that crashed; free it first: fusermount -u {mountpoint}")
+    log.warning("%s was left over from a mount that crashed; it has been freed", mountpoint)

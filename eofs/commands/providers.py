@@ -3,30 +3,55 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from eofs import auth
 from eofs.commands.show import table
+from eofs.errors import AccessRefused, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from eofs.config import Config
     from eofs.model import Provider
 
 
-def providers(settings: Config, *, as_json: bool) -> None:
-    """Print the built-in providers and the user's own, as a table or as JSON. Nobody is asked anything."""
-    rows = [_row(provider) for _, provider in sorted(settings.providers.items())]
+def providers(settings: Config, names: Sequence[str], *, as_json: bool) -> None:
+    """Print the named providers, else all, as a table or as JSON. Nobody is asked anything.
+
+    Raises:
+        UsageError: nobody knows a provider of that name.
+    """
+    rows = [row_of(provider) for provider in chosen(settings, names)]
     if as_json:
         print(json.dumps(rows, indent=2))
         return
     cells = [
-        (row["name"], _login(row), _wanted(row), _there(row), row["from"] or "", row["closed"] or row["title"])
-        for row in rows
+        (row["name"], _login(row), _wanted(row), _there(row), _from(row), row["closed"] or row["title"]) for row in rows
     ]
     table(("NAME", "LOG-IN", "CREDENTIALS", "THERE", "FROM", "WHAT IT IS"), cells)
 
 
-def _row(provider: Provider) -> dict[str, Any]:
+def chosen(settings: Config, names: Sequence[str]) -> list[Provider]:
+    """Return the providers of these names, in their order; all, by name, where there is no name.
+
+    Raises:
+        UsageError: nobody knows a provider of that name.
+    """
+    unknown = [name for name in names if name.lower() not in settings.providers]
+    if unknown:
+        raise UsageError(f"no provider is called {unknown[0]!r}; eofs providers lists those that are known")
+    return [settings.providers[name.lower()] for name in names or sorted(settings.providers)]
+
+
+def row_of(provider: Provider) -> dict[str, Any]:
+    """Return what is told of a provider in JSON."""
+    trouble = None
+    try:
+        auth.missing(provider)
+    except AccessRefused as error:
+        provider, trouble = replace(provider, credentials={}), str(error)
     return {
         "name": provider.name,
         "title": provider.title,
@@ -36,6 +61,7 @@ def _row(provider: Provider) -> dict[str, Any]:
         "optional": list(auth.optional(provider)),
         "missing": list(auth.missing(provider)),
         "from": provider.credentials_from,
+        "trouble": trouble,
     }
 
 
@@ -54,3 +80,7 @@ def _there(row: dict[str, Any]) -> str:
     if row["missing"] == row["credentials"]:
         return "no"
     return f"no {', '.join(row['missing'])}" if row["missing"] else "yes"
+
+
+def _from(row: dict[str, Any]) -> str:
+    return row["trouble"] or row["from"] or ""

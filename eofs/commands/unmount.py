@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import subprocess
 import time
 from pathlib import Path
 
 from eofs.errors import MountError
+
+KIND = "fuse.eofs"  # our mounts, as the kernel's table of mounts and `findmnt -t` know them
 
 
 def fusermount(*arguments: str) -> str:
@@ -28,7 +31,7 @@ def unmount(mountpoint: str) -> None:
         MountError: nothing is mounted there, or somebody is using it.
     """
     place = Path(mountpoint).absolute()
-    crashed = _is_crashed(place)
+    crashed = is_crashed(place)
     if not crashed and not os.path.ismount(place):
         raise MountError(f"{mountpoint} is not mounted")
     server = None if crashed else _server(place)
@@ -42,12 +45,31 @@ def unmount(mountpoint: str) -> None:
         time.sleep(0.02)
 
 
-def _is_crashed(place: Path) -> bool:
+def is_crashed(place: Path) -> bool:
+    """Tell whether the program behind a mount has gone and left the mount behind."""
     try:
-        place.stat()
+        with os.scandir(place):  # not `stat`: the attributes of a dead mount live on for a second
+            return False
     except OSError as error:
         return error.errno == errno.ENOTCONN
-    return False
+
+
+def kind(place: Path) -> str:
+    """Return the type of file system that is mounted there, the uppermost of several."""
+    where = place.resolve()
+    found = [kind for mounted, kind in mounts() if mounted == where]
+    return found[-1] if found else ""
+
+
+def mounts() -> list[tuple[Path, str]]:
+    """Return where something is mounted, and the types of the file systems: proc(5), ``mountinfo``."""
+    with Path("/proc/self/mountinfo").open(encoding="utf-8", errors="surrogateescape") as table:
+        rows = [line.split() for line in table]
+    return [(Path(_unescaped(row[4])), row[row.index("-") + 1]) for row in rows]
+
+
+def _unescaped(field: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), field)
 
 
 def _server(place: Path) -> int | None:

@@ -44,6 +44,8 @@ def explained(error: EofsError, product: Product, provider: Provider, storage: S
     """
     if provider.order == "none" and storage is StorageStatus.OFFLINE and isinstance(error, Gone | ProviderFailed):
         return cannot_be_ordered(product, provider)
+    if product.mirror and isinstance(error, AccessRefused | Gone | ProviderFailed | Stalled | Unreachable):
+        return type(error)(f"{error}; it is asked as {product.mirror.why}")
     if provider.closed and isinstance(error, AccessRefused | Gone | ProviderFailed | Stalled | Unreachable):
         return type(error)(f"{provider.closed} ({error})")
     return error
@@ -58,32 +60,36 @@ class _Failure:
 
 
 class Failures:
-    """The last failure of each product.
+    """The last failure of each product, there where it is asked for.
 
     Threads: whoever owns it guards it with a lock of its own.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._last: cachetools.LRUCache[tuple[str, str], _Failure] = cachetools.LRUCache(FAILURES)
+        self._last: cachetools.LRUCache[tuple[object, ...], _Failure] = cachetools.LRUCache(FAILURES)
 
     def note(self, product: Product, error: EofsError) -> None:
         """Remember a failure."""
         # What was not ready may be at any moment, what has changed is there; other failures are not met again at once.
         passing = isinstance(error, NotReady | Cancelled | Changed | Interrupted)
-        self._last[product.key] = _Failure(error, self._clock.now() + (0 if passing else FAILURE_MEMORY))
+        self._last[_place(product)] = _Failure(error, self._clock.now() + (0 if passing else FAILURE_MEMORY))
 
     def forget(self, product: Product) -> None:
         """Forget the product's failure: it is tried again."""
-        self._last.pop(product.key, None)
+        self._last.pop(_place(product), None)
 
     def last(self, product: Product) -> EofsError | None:
         """Return the product's last failure, however long ago it was."""
-        failure = self._last.get(product.key)
+        failure = self._last.get(_place(product))
         return failure.error if failure else None
 
     def check(self, product: Product) -> None:
         """Raise the product's failure, if it was a short while ago."""
-        failure = self._last.get(product.key)
+        failure = self._last.get(_place(product))
         if failure and self._clock.now() < failure.until:
             raise failure.error.again()
+
+
+def _place(product: Product) -> tuple[object, ...]:
+    return product.key, product.location

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 
 import cachetools
 
-from eofs.errors import Cancelled, Changed, EofsError, Interrupted, NotFound, NotReady
+from eofs.errors import Cancelled, Changed, EofsError, Gone, Interrupted, NotFound, NotReady
 from eofs.fetch import standing
 from eofs.fetch.aside import Aside
 from eofs.fetch.filelists import FileLists
 from eofs.fetch.rest import Rest
 from eofs.fetch.stage import begin_stage
 from eofs.fetch.window import Following, Window
+from eofs.listings import FOLDERS
 from eofs.nodes import Held
 from eofs.status import Local, StorageStatus
 
@@ -32,9 +33,9 @@ if TYPE_CHECKING:
     from eofs.blocks import PartialFile
     from eofs.cache import Cache
     from eofs.fetch.clock import Clock
+    from eofs.fetch.course import Surroundings
     from eofs.fetch.standing import Standing
     from eofs.fetch.stories import Running, Stories
-    from eofs.fetch.story import Surroundings
     from eofs.model import Member, Product
     from eofs.nodes import Caller, Reader
     from eofs.parts import Parts
@@ -79,6 +80,25 @@ class Loose:
         """Ask for nothing more."""
         self._files.close()
 
+    def forget(self, product: Product) -> None:
+        """Forget the product's files, and whether it is read by them."""
+        self._files.forget(product)
+        with self._lock:
+            self._chosen.pop(product.key, None)
+
+    def known(self, product: Product) -> list[Product]:
+        """Return those of the product's files that are known, each a product. Never waits."""
+        known = self._files.known(product)
+        return list(known.files.values()) if known else []
+
+    def cancel(self, product: Product) -> bool:
+        """Stop asking for files, and bringing what nobody has read; returns whether that was going on."""
+        return any([self._files.cancel(product), self._rest.cancel(product)])
+
+    def retry(self, product: Product) -> None:
+        """Forget that files could not be had."""
+        self._files.retry(product)
+
     def serves(self, product: Product) -> bool:
         """Tell whether the product is read by its files, and not from its archive."""
         if product.assets:
@@ -98,7 +118,7 @@ class Loose:
         except (Cancelled, Interrupted, NotReady):
             raise
         except EofsError as error:
-            if product.assets:
+            if product.assets or (self._is_folder(product) and not isinstance(error, Gone)):
                 raise
             log.warning("%s: %s; its archive is read instead", product.title, error)
             found = None
@@ -169,8 +189,15 @@ class Loose:
         """Tell whether the provider may be asked for the files: nothing of the archive is here or has to be ordered."""
         around = self._around(product)
         provider, options = around.client.provider, around.options
-        if not provider.files or not (provider.extract if options.extract is None else options.extract):
+        extracts = provider.extract if options.extract is None else options.extract
+        if not provider.files or not (extracts or self._is_folder(product)):
             return False
         if self._cache.local(self._cache.archive(product))[0] is not Local.ABSENT:
             return False
-        return begin_stage(product, self._cache).storage is StorageStatus.ONLINE or bool(self._files.known(product))
+        if self._is_folder(product) or self._files.known(product):
+            return True
+        return begin_stage(product, self._cache).storage is StorageStatus.ONLINE
+
+    def _is_folder(self, product: Product) -> bool:
+        """Tell whether its link is taken for that of a folder, whose files are all that there is of it."""
+        return self._around(product).client.provider.files in FOLDERS

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from eofs.archive import Source
     from eofs.cache import Cache
     from eofs.model import Product
     from eofs.nodes import Reader
@@ -49,6 +50,14 @@ def _view(file: PartialFile, caller: Caller, member: Member) -> View:
 def reach(member: Member) -> tuple[int, int]:
     """Return from where to where a member with its header reaches in the archive, at most."""
     return member.offset, member.offset + HEADER + member.packed
+
+
+def wrapped(source: Source, size: int) -> Member | None:
+    """Return what an archive of `size` bytes is one packed member of, as a whole; None where it is no such archive."""
+    head = source.read(0, archive.HEAD)
+    kind = archive.wrapping(head)
+    # Another version of the product begins otherwise: the times of its files are there, packed or not.
+    return Member(hashlib.sha256(head).hexdigest(), size, 0, 0, 0, method=kind) if kind else None
 
 
 class Members:
@@ -87,7 +96,7 @@ class Members:
             self._cache.release(file)
 
     def _open(self, product: Product, file: PartialFile, format_name: str, member: Member, caller: Caller) -> Reader:
-        name = f"{member.path} from {product.provider}"
+        name = f"{member.path} from {product.served_by}"
         if member.method == "stored":
             start = archive.data_offset(_view(file, caller, member), format_name, member)
             return Window(self._cache.hold(file), start, member.size, self._cache.release, name, member.crc)
@@ -135,13 +144,10 @@ class Members:
             NotSupported: what unpacks it is not installed.
         """
         try:
-            head = View(file, caller).read(0, archive.HEAD)
-            kind = archive.wrapping(head)
-            if kind is None:
+            stamp = wrapped(View(file, caller), file.size or 0)
+            if stamp is None:
                 return self._cache.hold(file)
-            # Another version of the product begins otherwise: the times of its files are there, packed or not.
-            stamp = Member(hashlib.sha256(head).hexdigest(), file.size or 0, mtime=0, offset=0, packed=0, method=kind)
-            pieces = archive.unwrap(View(file), kind, product.title)
+            pieces = archive.unwrap(View(file), stamp.method, product.title)
             return self._filled(product, file, self._cache.member(product, stamp), pieces, None, ALL, caller)
         finally:
             self._cache.release(file)
@@ -230,7 +236,7 @@ class Members:
         if file.whole:
             self._cache.discard(file)
         elif not file.forget(*reach):
-            return Corrupt(f"{product.title} from {product.provider} is damaged: {error}")
+            return Corrupt(f"{product.title} from {product.served_by} is damaged: {error}")
         return Corrupt(
-            f"{product.title} from {product.provider} is damaged: {error}; opened again, it is fetched afresh"
+            f"{product.title} from {product.served_by} is damaged: {error}; opened again, it is fetched afresh"
         )

@@ -12,11 +12,21 @@ if TYPE_CHECKING:
     from eofs.model import Order
 
 
-def message(stage: Stage, local: Local, deadline: float | None, now: float) -> str:
-    """Return what has been done, what comes next and until when; times are seconds since the epoch."""
+def message(stage: Stage, local: Local, deadline: float | None, now: float, elsewhere: str | None) -> str:
+    """Return what has been done, what comes next and until when.
+
+    Args:
+        stage: how far it is.
+        local: how much of it is here.
+        deadline: when a wait is given up; times are seconds since the epoch.
+        now: the time.
+        elsewhere: in words, who is asked in the place of the product's own provider.
+    """
     if local is Local.COMPLETE:
-        return "complete"
-    parts = [f"ordered {moment(stage.order.placed)}"] if stage.order else []
+        return f"complete, {elsewhere}" if elsewhere else "complete"
+    parts = [elsewhere] if elsewhere else []
+    if stage.order:
+        parts.append(f"ordered {_when(stage.order)}")
     if stage.note:
         parts.append(stage.note)
     if stage.next_check is not None:
@@ -40,7 +50,11 @@ def order_line(order: Order | None) -> str | None:
     if not order:
         return None
     answer = f"last answer {order.answer}" if order.answer else None
-    return ", ".join(part for part in (order.id, f"placed {moment(order.placed)}", answer) if part)
+    return ", ".join(part for part in (order.id, f"placed {_when(order)}", answer) if part)
+
+
+def _when(order: Order) -> str:
+    return "by another program" if order.placed is None else moment(order.placed)
 
 
 def moment(seconds: float) -> str:

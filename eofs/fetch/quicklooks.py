@@ -2,6 +2,8 @@
 
 They are fetched by a few threads of their own: a program that waits for one can be interrupted, and a quicklook never
 waits behind a download.
+
+Threads: one lock guards those under way and the failures; nothing waits under it, and nothing else is called under it.
 """
 
 from __future__ import annotations
@@ -16,9 +18,12 @@ import time
 from concurrent import futures
 from typing import TYPE_CHECKING
 
+from eofs import buckets
 from eofs.blocks import POLL
-from eofs.errors import Cancelled, EofsError, NotReady, NotSupported, ProviderFailed
+from eofs.errors import Cancelled, EofsError, Gone, NotReady, NotSupported, ProviderFailed
 from eofs.faults import PassingFault, Staging
+from eofs.fetch.failures import Failures
+from eofs.nodes import NOBODY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +31,8 @@ if TYPE_CHECKING:
 
     from eofs.cache import Cache
     from eofs.client import Client
+    from eofs.fetch.clock import Clock
+    from eofs.fetch.mirrors import Mirrors
     from eofs.model import Product
     from eofs.nodes import Caller
 
@@ -59,11 +66,27 @@ def inline(quicklook: str) -> bytes | None:
 
 
 class Quicklooks:
-    """Fetches quicklooks and keeps them in the cache's records."""
+    """Fetches quicklooks and keeps them in the cache's records.
 
-    def __init__(self, cache: Cache, client_of: Callable[[Product], Client]) -> None:
+    Args:
+        mirrors: tell who is asked.
+        client: returns what speaks with a provider.
+        refuse: raises for a caller that is not to cause traffic.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        clock: Clock,
+        mirrors: Mirrors,
+        client: Callable[[str], Client],
+        refuse: Callable[[Caller], None],
+    ) -> None:
         self._cache = cache
-        self._client_of = client_of
+        self._mirrors = mirrors
+        self._client = client
+        self._refuse = refuse
+        self._failures = Failures(clock)
         self._slots = threading.Semaphore(AT_A_TIME)
         self._closing = threading.Event()
         self._under_way: dict[tuple[str, str], Future[bytes]] = {}
@@ -73,12 +96,32 @@ class Quicklooks:
         """Start no further one."""
         self._closing.set()
 
-    def known(self, product: Product) -> bytes | None:
+    def retry(self, product: Product) -> None:
+        """Forget how the product's quicklook failed."""
+        with self._lock:
+            self._failures.forget(product)
+
+    def picture(self, product: Product, caller: Caller) -> bytes:
+        """Return the product's quicklook, fetched once; waits for that."""
+        picture = self._known(product)
+        if picture is not None:
+            return picture
+        self._refuse(caller)
+        with self._lock:
+            self._failures.check(product)
+        try:
+            return self._wait_for(product, caller)
+        except EofsError as error:
+            with self._lock:
+                self._failures.note(product, error)
+            raise
+
+    def _known(self, product: Product) -> bytes | None:
         """Return a quicklook that needs no request, or None."""
         picture = inline(product.quicklook or "")
         return self._cache.records.quicklook(product) if picture is None else picture
 
-    def fetch(self, product: Product, caller: Caller) -> bytes:
+    def _wait_for(self, product: Product, caller: Caller) -> bytes:
         """Return the quicklook, asking the provider for it; one request however many ask."""
         with self._lock:
             future = self._under_way.get(product.key)
@@ -98,7 +141,7 @@ class Quicklooks:
         try:
             with self._slots:
                 # It may have come between the question for it and now.
-                picture = self.known(product) or self._fetch(product)
+                picture = self._known(product) or self._fetch(self._mirrors.found(product, NOBODY))
         except Exception as error:  # noqa: BLE001 - it is raised where the quicklook is waited for
             failure = error
         self._cache.records.close()  # this thread's connection to the data base
@@ -113,12 +156,16 @@ class Quicklooks:
     def _fetch(self, product: Product) -> bytes:
         if self._closing.is_set():
             raise Cancelled("eofs is being unmounted")
-        link = product.quicklook or ""
+        if product.quicklook is None:
+            raise Gone(f"{product.served_by}, which serves {product.title} now, has no quicklook of it")
+        client = self._client(product.served_by)
+        place = buckets.of_link(product.quicklook)
+        link = place.address(client.provider.s3_endpoint) if place else product.quicklook
         if not link.startswith(("http://", "https://")):
             raise NotSupported(f"the quicklook of {product.title} has a link that this version of eofs cannot follow")
         for _ in range(TRIES):
             try:
-                picture = self._ask(self._client_of(product), link)
+                picture = self._ask(client, link)
                 self._cache.records.note_quicklook(product, picture)
                 return picture
             except PassingFault as fault:

@@ -1,6 +1,6 @@
 """The files of a product that nobody has read yet: brought one after the other, while what is read goes first.
 
-Threads: each product has a thread of its own; one lock guards the set of those that have one.
+Threads: each product has a thread of its own; one lock guards the table of those that have one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Rest:
     def __init__(self, cache: Cache, stories: Stories) -> None:
         self._cache = cache
         self._stories = stories
-        self._under_way: set[tuple[str, str]] = set()
+        self._under_way: dict[tuple[str, str], threading.Event] = {}
         self._lock = threading.Lock()
 
     def begin(self, product: Product, parts: Parts) -> None:
@@ -35,16 +35,24 @@ class Rest:
         with self._lock:
             if product.key in self._under_way:
                 return
-            self._under_way.add(product.key)
-        work = (product, [part for part in parts.files.values() if part.size])
+            stop = self._under_way[product.key] = threading.Event()
+        work = (product, [part for part in parts.files.values() if part.size], stop)
         threading.Thread(target=self._work, args=work, name=f"story rest of {product.title}", daemon=True).start()
 
-    def _work(self, product: Product, parts: list[Product]) -> None:
+    def cancel(self, product: Product) -> bool:
+        """Begin with no further file of a product; returns whether one would have been."""
+        with self._lock:
+            stop = self._under_way.get(product.key)
+        if stop:
+            stop.set()
+        return stop is not None
+
+    def _work(self, product: Product, parts: list[Product], stop: threading.Event) -> None:
         try:
             # Else what came first would have to go for what comes last.
             self._cache.must_fit(sum(part.size or 0 for part in parts))
             for part in parts:
-                self._bring(part)
+                self._bring(part, stop)
         except (Cancelled, CacheFull) as error:
             log.info("%s: only what is read is brought: %s", product.title, error)
         except Exception:
@@ -52,19 +60,22 @@ class Rest:
         finally:
             self._cache.records.close()  # this thread's connection to the data base
             with self._lock:
-                self._under_way.discard(product.key)
+                del self._under_way[product.key]
 
-    def _bring(self, part: Product) -> None:
+    def _bring(self, part: Product, stop: threading.Event) -> None:
+        if stop.is_set():
+            raise Cancelled("it was stopped")
         if self._cache.local(self._cache.archive(part))[0] is Local.COMPLETE:
             return
         try:
-            running = self._stories.begin(part)
+            running = self._stories.begin(part, eager=True)
         except Cancelled:
             raise
         except EofsError:  # it failed a moment ago, and said so
             return
         try:
-            running.story.read_on()
+            if stop.is_set():  # who cancels has looked for what is under way, and it was not yet
+                running.story.cancel()
             running.story.done.wait()
         finally:
             self._stories.leave(running)

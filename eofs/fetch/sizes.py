@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from eofs.cache import Records
     from eofs.client import Client
+    from eofs.fetch.addresses import Address
     from eofs.fetch.clock import Clock
     from eofs.model import Product
 
@@ -33,6 +34,8 @@ class Sizes:
     """Asks for the sizes of files, by one request each where the provider has manners.
 
     Args:
+        client: who asks for most of them.
+        client_of: returns who asks at a link.
         bring: returns the size of a file that has to be ordered or fetched for that, or None; its second argument
             raises when it is not wanted any more.
     """
@@ -40,11 +43,13 @@ class Sizes:
     def __init__(
         self,
         client: Client,
+        client_of: Callable[[str], Client],
         records: Records,
         clock: Clock,
         bring: Callable[[Product, Callable[[], None]], int | None],
     ) -> None:
         self._client = client
+        self._client_of = client_of
         self._records = records
         self._clock = clock
         self._bring = bring
@@ -85,21 +90,20 @@ class Sizes:
         self._records.close()  # this thread's connection to the data base
 
     def _size(self, file: Product) -> int:
-        size = one_of(file, self._client.provider, self._records, functools.partial(self._size_at, file))
+        size = one_of(file, self._client_of, self._records, functools.partial(self._size_at, file))
         if size is None:
             size = self._bring(file, self._check)
         if size is None:
-            raise ProviderFailed(f"{file.provider} does not say how large {file.title} is; tell the provider")
+            raise ProviderFailed(f"{file.served_by} does not say how large {file.title} is; tell the provider")
         return size
 
-    def _size_at(self, file: Product, url: str) -> int | None:
+    def _size_at(self, file: Product, address: Address) -> int | None:
         """Ask until there is an answer, as often as the provider's settings say; None is one that does not help."""
-        client = self._client
-        client.must_have_credentials(url)
+        client = address.client
 
         def once() -> int | None:
             with client.connection(self._check):
-                return client.size(url)
+                return client.size(address.url)
 
         try:
             return faults.patiently(once, client.provider, file.title, functools.partial(self._clock.wait, self._over))

@@ -26,5 +26,5 @@ class Stage:
 def begin_stage(product: Product, cache: Cache) -> Stage:
     """Return where a product stands before anything is done: the provider's last word, else what the result says."""
     order = cache.records.order(product)
-    known = StorageStatus.STAGING if order else cache.records.storage(product)
-    return Stage(known or product.status, order=order)
+    known = cache.records.storage(product) or (StorageStatus.STAGING if order else product.status)
+    return Stage(known, order=order)

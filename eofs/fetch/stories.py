@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from eofs.cache import Cache
     from eofs.errors import EofsError
     from eofs.fetch.clock import Clock
-    from eofs.fetch.story import Surroundings
+    from eofs.fetch.course import Surroundings
     from eofs.model import Product
     from eofs.nodes import Caller
 
@@ -78,13 +78,27 @@ class Stories:
             running = self._running.get(product.key)
             return running.story if running else None, self._failures.last(product)
 
-    def bring(self, product: Product, caller: Caller) -> tuple[PartialFile, Running]:
+    def cancel(self, product: Product) -> Story | None:
+        """Stop the product's story and return it; None where none is under way."""
+        with self._lock:
+            running = self._running.get(product.key)
+        if running is None or running.story.done.is_set():
+            return None
+        running.story.cancel()
+        return running.story
+
+    def retry(self, product: Product) -> None:
+        """Forget the product's last failure."""
+        with self._lock:
+            self._failures.forget(product)
+
+    def bring(self, product: Product, caller: Caller, *, eager: bool = False) -> tuple[PartialFile, Running]:
         """Return the product's file, held for the caller: whole, or such that it can be read while it comes.
 
-        The story that brings it comes with it, to be left when the file is closed.
+        The story that brings it comes with it, to be left when the file is closed; all of it, if `eager`.
         """
         around = self._around(product)
-        running = self.begin(product)
+        running = self.begin(product, eager=eager)
         try:
             file = self._await(running.story, around, caller)
             return self._cache.hold(file), running
@@ -120,8 +134,11 @@ class Stories:
         if last and story.file:
             self._cache.release(story.file)
 
-    def begin(self, product: Product) -> Running:
-        """Return the product's story, begun now unless it is under way; it is to be left."""
+    def begin(self, product: Product, *, eager: bool = False) -> Running:
+        """Return the product's story, begun now unless it is under way; it is to be left.
+
+        All of the file is wanted if `eager`, else only what will be read.
+        """
         around = self._around(product)
         stage = begin_stage(product, self._cache)
         deadline = around.clock.now() + 60 * around.options.timeout
@@ -130,6 +147,7 @@ class Stories:
             if running and not running.story.done.is_set():
                 running.users += 1
                 running.story.prolong(deadline)
+                running.story.eager |= eager
                 return running
             if self._closing.is_set():
                 raise Cancelled("eofs is being unmounted")
@@ -138,6 +156,7 @@ class Stories:
             self._failures.forget(product)
             # two to begin with: the story itself, and who asks
             story = Story(product, around, stage, deadline, lambda: self._may_end(product))
+            story.eager = eager
             running = self._running[product.key] = Running(story, users=2)
         threading.Thread(target=self._tell, args=(running,), name=f"story {product.title}", daemon=True).start()
         return running
@@ -151,6 +170,7 @@ class Stories:
             caller.check()
             if self._closing.is_set():
                 raise Cancelled("eofs is being unmounted")
+            story.check()  # it may come to its end only when its provider says something
             if not options.lets_wait(caller):
                 raise NotReady(f"{story.product.title} is not ready; its status file says how far it is")
             if around.clock.now() > deadline and story.resting and story.stage.activity is not Activity.DOWNLOADING:

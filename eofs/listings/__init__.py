@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from eofs.listings import eumetsat, odata
+from eofs.listings import eumetsat, objects, odata
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     # The client, the product's download link, the product, and what raises where nobody wants the list any more.
     ListFiles = Callable[[Client, str, Product, Callable[[], None]], tuple[Asset, ...]]
 
+FOLDERS = frozenset({"s3-objects"})  # there is no archive beside the list, unless that is empty
 LISTINGS: Mapping[str, ListFiles] = {
     "odata-nodes": odata.list_files,
     "eumetsat-entries": eumetsat.list_files,
+    "s3-objects": objects.list_files,
 }

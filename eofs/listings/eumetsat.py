@@ -46,6 +46,9 @@ class _Description(msgspec.Struct):
     properties: _Properties
 
 
+_READ = msgspec.json.Decoder(_Description).decode
+
+
 def list_files(client: Client, url: str, product: Product, check: Callable[[], None]) -> tuple[Asset, ...]:
     """Return the files of a product, see `eofs.listings`."""
     parts, link = split(url, product, _PRODUCT, "Data Store")
@@ -59,7 +62,7 @@ def list_files(client: Client, url: str, product: Product, check: Callable[[], N
         return ()
 
     browse = parts._replace(path=f"{link['data']}/browse{link['product']}")
-    ask(client, Question("", _asking(browse, format="json")), _Description, take, check)
+    ask(client, Question("", _asking(browse, format="json")), _READ, take, check)
     return files.all()
 
 

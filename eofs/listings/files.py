@@ -38,6 +38,9 @@ class Files:
         self._list = f"the list of files that {provider} gives of {product.title}"
         self._found: dict[str, Asset] = {}
 
+    def __len__(self) -> int:
+        return len(self._found)
+
     def unusable(self, why: str) -> ProviderFailed:
         """Return the error that says why the list cannot be used."""
         return ProviderFailed(f"{self._list} cannot be used ({why}); its archive holds them as well")

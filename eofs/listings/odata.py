@@ -44,6 +44,9 @@ class _Nodes(msgspec.Struct):
     more: Any = msgspec.field(name="@odata.nextLink", default=None)
 
 
+_READ = msgspec.json.Decoder(_Nodes).decode
+
+
 def list_files(client: Client, url: str, product: Product, check: Callable[[], None]) -> tuple[Asset, ...]:
     """Return the files of a product, see `eofs.listings`."""
     parts, link = split(url, product, _PRODUCT, "form Products(UUID)")
@@ -67,7 +70,7 @@ def list_files(client: Client, url: str, product: Product, check: Callable[[], N
                 files.add(path, _address(question, node, "$value"), size)
 
     first = Question("", urlunsplit(parts._replace(path=f"{link['product']}/Nodes")))
-    ask(client, first, _Nodes, take, check)
+    ask(client, first, _READ, take, check)
     return files.all()
 
 

@@ -1,4 +1,4 @@
-"""Asking a provider for lists in JSON: several at a time, each again where that may help.
+"""Asking a provider for lists: several at a time, each again where that may help.
 
 Threads: each question is asked in a thread of its own, which knows nothing but the question. All answers are taken in
 the thread that called `ask`; that one alone calls `check`, too.
@@ -14,10 +14,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-import msgspec
-
 from eofs import auth, faults
 from eofs.blocks import POLL
+from eofs.catalog.envelope import NOT_JSON
 from eofs.errors import Cancelled, ProviderFailed
 from eofs.faults import Staging
 
@@ -47,7 +46,7 @@ class Question:
 def ask(
     client: Client,
     first: Question,
-    kind: type[T],
+    read: Callable[[bytes], T],
     take: Callable[[Question, T], Iterable[Question]],
     check: Callable[[], None],
 ) -> None:
@@ -56,7 +55,7 @@ def ask(
     Args:
         client: at most as many questions are under way as it has connections.
         first: the question to begin with.
-        kind: the type that an answer has to fit, as msgspec reads it.
+        read: reads an answer; raises one of `NOT_JSON`, or another `ValueError`, for one in a form that is not known.
         take: takes a question and its answer, returns the further questions. The question's `url` is then at the host
             that answered, as long as that is the provider's own.
         check: raises where nobody wants the answers any more.
@@ -70,7 +69,7 @@ def ask(
     try:
         while waiting or under_way:
             while waiting and len(under_way) < client.slots.number:
-                under_way.add(_aside(client, waiting.popleft(), kind, over))
+                under_way.add(_aside(client, waiting.popleft(), read, over))
                 asked += 1
             done, under_way = futures.wait(under_way, POLL, futures.FIRST_COMPLETED)
             check()
@@ -82,12 +81,14 @@ def ask(
         over.set()
 
 
-def _aside(client: Client, question: Question, kind: type[T], over: threading.Event) -> Future[tuple[Question, T]]:
+def _aside(
+    client: Client, question: Question, read: Callable[[bytes], T], over: threading.Event
+) -> Future[tuple[Question, T]]:
     future: Future[tuple[Question, T]] = futures.Future()
 
     def run() -> None:
         try:
-            future.set_result(_answer(client, question, kind, over))
+            future.set_result(_answer(client, question, read, over))
         except BaseException as error:  # noqa: BLE001 - it is raised where the answer is waited for
             future.set_exception(error)
 
@@ -96,7 +97,9 @@ def _aside(client: Client, question: Question, kind: type[T], over: threading.Ev
     return future
 
 
-def _answer(client: Client, question: Question, kind: type[T], over: threading.Event) -> tuple[Question, T]:
+def _answer(
+    client: Client, question: Question, read: Callable[[bytes], T], over: threading.Event
+) -> tuple[Question, T]:
     """Ask until there is an answer, as often as the provider's settings say."""
     name = client.provider.name
 
@@ -107,7 +110,7 @@ def _answer(client: Client, question: Question, kind: type[T], over: threading.E
     def once() -> tuple[Question, T]:
         with client.connection(check):
             check()
-            return _ask_once(client, question, kind)
+            return _ask_once(client, question, read)
 
     try:
         return faults.patiently(once, client.provider, "list of files", over.wait)
@@ -115,18 +118,34 @@ def _answer(client: Client, question: Question, kind: type[T], over: threading.E
         raise ProviderFailed(f"{name} lists no files of what it has yet to bring; {_INSTEAD}") from None
 
 
-def _ask_once(client: Client, question: Question, kind: type[T]) -> tuple[Question, T]:
+def _ask_once(client: Client, question: Question, read: Callable[[bytes], T]) -> tuple[Question, T]:
+    answer, url = told(client, question.url, read, "files", _INSTEAD)
+    return replace(question, url=_moved(question.url, url, client.provider)), answer
+
+
+def told(client: Client, url: str, read: Callable[[bytes], T], what: str, instead: str) -> tuple[T, str]:
+    """Ask for a list, once, and return it with the address that gave it.
+
+    Args:
+        client: has a connection to spare.
+        url: the address.
+        read: as `ask` has it.
+        what: is listed, for the user to read.
+        instead: what he can do where the list is of no use.
+
+    Raises:
+        Staging, PassingFault, EofsError: as `Client.message`; or the list is of no use.
+    """
     name, said = client.provider.name, b""
-    with contextlib.closing(client.message(question.url)) as response:
+    with contextlib.closing(client.message(url)) as response:
         for piece in client.body(response):
             said += piece
             if len(said) > LARGEST:
-                raise ProviderFailed(f"{name} sent a list of files of more than {LARGEST >> 20} MB; {_INSTEAD}")
+                raise ProviderFailed(f"{name} sent a list of {what} of more than {LARGEST >> 20} MB; {instead}")
     try:
-        answer = msgspec.json.decode(said, type=kind)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        raise ProviderFailed(f"{name} lists files in a form that is not known; {_INSTEAD}") from None
-    return replace(question, url=_moved(question.url, response.url, client.provider)), answer
+        return read(said), response.url
+    except (*NOT_JSON, ValueError):
+        raise ProviderFailed(f"{name} lists {what} in a form that is not known; {instead}") from None
 
 
 def _moved(asked: str, answered: str, provider: Provider) -> str:

@@ -3,23 +3,44 @@
 A file has the shape that a user may write for the same provider, with eodag's names for its keys:
 
     title, url, closed                         texts; `closed` says what became of a service that has ended
+    terms                                      what to say where 403 means that terms are not accepted: where to do so
+    like                                       of a built-in file: the one that it is laid over
+    formerly                                   of a built-in file: its name in versions of eodag that gave it to another
+                                               since; what a user writes under that name holds for both
     hosts                                      the provider's own hosts (`eofs.auth` says how one is written)
     known_by                                   the hosts of search results that name no provider, and are this one's;
-                                               its own hosts where nothing is said
+                                               its own hosts where nothing is said. Further names of it, too
     auth:
       type                                     a row of `eofs.auth.KINDS`, or the eodag plug-in that does the same
       credentials                              by name; in lower case
       hosts                                    further hosts that may see them
       auth_error_code                          HTTP statuses that mean "log in"
       headers                                  those that carry a credential or a ``{token}``, by name
+      optional                                 names of credentials in them that can be done without
       oidc_config_url, token_uri, auth_uri, refresh_uri, client_id, client_secret, request_method, req_data, req_format,
       retrieve_headers, auth_tuple, post_credentials, token_type, token_key, refresh_token_key, token_expiration_key,
-      token_provision, token_qs_key, signed_url_key
+      token_provision, token_qs_key, signed_url_key, audience, subject_issuer
                                                how a token or a signature is asked for, and sent (`eofs.tokens`)
+      authorization_uri, redirect_uri, scope, login_form_xpath, authentication_uri_source, authentication_uri,
+      additional_login_form_data, exchange_url_error_pattern, token_exchange_params, token_exchange_post_data_method
+                                               how a log-in's page is filled in, and its code redeemed (`eofs.forms`)
+      requester_pays                           true: the user pays for what he reads at S3 (`eofs.s3`)
+      s3_endpoint                              as below
+      subject                                  the settings of the log-in whose token is exchanged for the provider's
+      netrc, password_command, keyring         where credentials are looked for besides (`eofs.credentials`)
+      matching_url, matching_conf              as eodag: two providers that say the same share their credentials
+      check_url                                an address that answers only to who is logged in
     download:
       base_uri, dl_url_params, ssl_verify, extract, order_enabled
       max_connections (or eodag's max_workers), retries, retry_delay, auth_error_code
       files                                    a row of `eofs.listings.LISTINGS`, or none
+      s3_endpoint                              the store that has what is at ``s3://``; Amazon's where nothing is said
+      order_link, order_method, order_headers, order_on_response, order_status, order_first, order_always, order_quota
+                                               how it is ordered by a request, and asked after (`eofs.orders`)
+    lookup:
+      odata                                    the ``Products`` of an OData catalogue that finds a product by its name
+      download_link                            where a product is that was found so: an address with ``{id}`` in it;
+                                               ``…/Products({id})/$value`` of the catalogue where nothing is said
 
 Other keys are let pass: eodag has many. The files say what, never if.
 """
@@ -28,7 +49,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -36,14 +57,32 @@ import yaml
 
 from eofs import auth
 from eofs.errors import ConfigError
-from eofs.model import Provider
-from eofs.providers.values import Unexpected, boolean, is_blank, number, text, texts, whole, words
+from eofs.model import OrderProtocol, Provider
+from eofs.providers import protocols
+from eofs.providers.layers import laid_over
+from eofs.providers.values import (
+    Unexpected,
+    boolean,
+    boolean_or_text,
+    canonical,
+    command,
+    is_blank,
+    number,
+    text,
+    texts,
+    whole,
+    words,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_NEVER_SHOWN = {"credentials", "dl_url_params", "client_secret", "headers", "retrieve_headers", "req_data"}
-FILES = ("odata-nodes", "eumetsat-entries")  # the rows of `eofs.listings.LISTINGS`, which stands on a higher floor
+_NEVER_SHOWN = {
+    *("credentials", "dl_url_params", "client_secret", "headers", "retrieve_headers", "req_data"),
+    *("additional_login_form_data", "password_command"),
+}
+# The rows of `eofs.listings.LISTINGS`, which stands on a higher floor.
+FILES = ("odata-nodes", "eumetsat-entries", "s3-objects")
 
 
 def _hosts(value: object) -> tuple[tuple[str, bool], ...]:
@@ -85,9 +124,19 @@ def _one_of(*choices: str) -> Callable[[object], str]:
     return read
 
 
+def _method(value: object) -> str:
+    return _one_of("get", "post")(value).upper()
+
+
 def _address(value: object) -> str:
     if auth.authority(written := text(value).strip()) is None:
         raise Unexpected("an address such as 'https://example.org/token'")
+    return written
+
+
+def _link_of_id(value: object) -> str:
+    if "{id}" not in (written := _address(value)):
+        raise Unexpected("an address with {id} in it, such as 'https://example.org/Products({id})/$value'")
     return written
 
 
@@ -97,6 +146,11 @@ def _files(value: object) -> str | None:
     if word not in {*FILES, "none"}:
         raise Unexpected(f"one of {', '.join(FILES)}, or none")
     return None if word == "none" else word
+
+
+def _post_data_method(value: object) -> str:
+    """Read eodag's word for the form of a request's body; its ``params`` would show the code in the address."""
+    return {"data": "form", "json": "json"}[_one_of("data", "json")(value)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +166,7 @@ _count = whole(1, 1000)
 _KEYS = (  # of two that fill one field, the later wins
     _Key("title", "title", text),
     _Key("closed", "closed", text),
+    _Key("terms", "terms", text),
     _Key("hosts", "hosts", _hosts),
     _Key("known_by", "known_by", _hosts),
     _Key("auth.type", "auth", _auth_type),
@@ -128,25 +183,55 @@ _KEYS = (  # of two that fill one field, the later wins
     _Key("download.max_workers", "max_connections", _count),
     _Key("download.max_connections", "max_connections", _count),
     _Key("download.files", "files", _files),
+    _Key("download.s3_endpoint", "s3_endpoint", _address),
+    _Key("auth.s3_endpoint", "s3_endpoint", _address),
+    _Key("lookup.odata", "lookup", _address),
+    _Key("lookup.download_link", "download_link", _link_of_id),
     _Key("download.retries", "retries", whole(0, 100)),
     _Key("download.retry_delay", "retry_delay", number("seconds, 0 or more", least=0)),
 )
 
-# What `Provider.login` holds: settings of `auth` that only a kind of log-in knows.
-_LOGIN_KEYS = tuple(
-    _Key(f"auth.{name}", name, read)
-    for read, names in (
-        (_address, "oidc_config_url token_uri auth_uri refresh_uri"),
-        (text, "client_id client_secret token_key refresh_token_key token_expiration_key token_qs_key signed_url_key"),
-        (texts, "headers retrieve_headers req_data"),
-        (words, "auth_tuple"),
-        (boolean, "post_credentials"),
-        (_one_of("json", "text"), "token_type"),
-        (_one_of("json", "form"), "req_format"),
-        (_one_of("header", "qs"), "token_provision"),
-        (_one_of("get", "post"), "request_method"),
-    )
-    for name in names.split()
+# What `Provider.protocol` holds: settings of `download`.
+_ORDER_KEYS = (
+    _Key("order_link", "link", text),
+    _Key("order_method", "method", _method),
+    _Key("order_headers", "headers", texts),
+    _Key("order_first", "first", protocols.first),
+    _Key("order_on_response.metadata_mapping", "on_response", texts),
+    _Key("order_status.request.method", "status_method", _method),
+    _Key("order_status.request.headers", "status_headers", texts),
+    _Key("order_status.metadata_mapping", "status", texts),
+    _Key("order_status.ordered", "ordered", protocols.conditions),
+    _Key("order_status.success", "success", protocols.conditions),
+    _Key("order_status.error", "error", protocols.conditions),
+    _Key("order_status.on_success.metadata_mapping", "on_success", texts),
+    _Key("order_status.on_success.need_search", "need_search", boolean),
+    _Key("order_quota", "quota", protocols.quota),
+    _Key("order_always", "always", boolean),
+)
+
+# What `Provider.login` holds: settings of `auth`, or of its `subject`, that only a kind of log-in knows.
+_LOGIN_READERS: tuple[tuple[Callable[[object], Any], str], ...] = (
+    (_address, "oidc_config_url token_uri auth_uri refresh_uri authorization_uri authentication_uri redirect_uri"),
+    (_address, "check_url"),
+    (text, "client_id client_secret token_key refresh_token_key token_expiration_key token_qs_key signed_url_key"),
+    (text, "scope login_form_xpath subject_issuer audience matching_url"),
+    (canonical, "matching_conf"),
+    (texts, "headers retrieve_headers req_data"),
+    (texts, "token_exchange_params additional_login_form_data exchange_url_error_pattern"),
+    (words, "auth_tuple optional"),
+    (boolean, "post_credentials requester_pays netrc"),
+    (command, "password_command"),
+    (boolean_or_text, "keyring"),
+    (_one_of("json", "text"), "token_type"),
+    (_one_of("json", "form"), "req_format"),
+    (_one_of("header", "qs"), "token_provision"),
+    (_one_of("get", "post"), "request_method"),
+    (_one_of("config", "login-form"), "authentication_uri_source"),
+)
+_LOGIN_KEYS = (
+    *(_Key(name, name, read) for read, names in _LOGIN_READERS for name in names.split()),
+    _Key("token_exchange_post_data_method", "req_format", _post_data_method),
 )
 
 
@@ -154,7 +239,8 @@ _LOGIN_KEYS = tuple(
 def builtin() -> dict[str, dict[str, Any]]:
     """Return the settings of the built-in providers, by name; not to be changed."""
     files = {file.name: file for file in resources.files(__name__).iterdir() if file.name.endswith(".yaml")}
-    return {name.removesuffix(".yaml"): yaml.safe_load(files[name].read_bytes()) for name in sorted(files)}
+    read = {name.removesuffix(".yaml"): yaml.safe_load(files[name].read_bytes()) for name in sorted(files)}
+    return {name: laid_over(read.get(says.pop("like", ""), {}), says) for name, says in read.items()}
 
 
 def build(name: str, settings: Mapping[str, Any], *, source: str | None) -> Provider:
@@ -170,11 +256,18 @@ def build(name: str, settings: Mapping[str, Any], *, source: str | None) -> Prov
     """
     read = {key: _read(key, name, settings, source) for key in _KEYS}
     found = {key.field: value for key, value in read.items() if value is not None}
-    login = {key.field: value for key in _LOGIN_KEYS if (value := _read(key, name, settings, source)) is not None}
+    login = _below("auth", _LOGIN_KEYS, name, settings, source)
+    if subject := _below("auth.subject", _LOGIN_KEYS, name, settings, source):
+        login["subject"] = subject
+    if protocol := _below("download", _ORDER_KEYS, name, settings, source):
+        found["protocol"] = OrderProtocol(**protocol)
     if found.pop("method", None) == "digest":
         found["auth"] = "GenericAuth, method digest"
-    entries = [*_own_entry(found.get("base_uri")), *found.pop("hosts", ()), *found.pop("more_hosts", ())]
-    known_by = found.pop("known_by", entries)
+    own = [*_own_entry(found.get("base_uri")), *_own_entry(found.get("s3_endpoint"))]
+    entries = [*own, *found.pop("hosts", ()), *found.pop("more_hosts", ())]
+    known_by = found.pop("known_by", tuple(entries))
+    if found.get("auth") == "s3" and "s3_endpoint" not in found:
+        entries.append((".amazonaws.com", False))  # the store that is meant where none is named
     return Provider(
         name=name,
         hosts=tuple(dict.fromkeys(entry for entry, _ in entries)),
@@ -186,9 +279,17 @@ def build(name: str, settings: Mapping[str, Any], *, source: str | None) -> Prov
     )
 
 
-def _own_entry(base_uri: str | None) -> tuple[tuple[str, bool], ...]:
-    """Return the host of the address that the settings themselves put in front of every link; https unless loopback."""
-    asked = auth.authority(base_uri) if base_uri else None
+def _below(
+    place: str, keys: tuple[_Key, ...], name: str, settings: Mapping[str, Any], source: str | None
+) -> dict[str, Any]:
+    """Return what the settings below one place say, by the fields of its keys."""
+    placed = (replace(key, path=f"{place}.{key.path}") for key in keys)
+    return {key.field: value for key in placed if (value := _read(key, name, settings, source)) is not None}
+
+
+def _own_entry(address: str | None) -> tuple[tuple[str, bool], ...]:
+    """Return the host of an address that the settings themselves put in front of links; https unless loopback."""
+    asked = auth.authority(address) if address else None
     if asked is None:
         return ()
     host = f"[{asked.host}]" if ":" in asked.host else asked.host

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _DEPTH = 4  # provider, block, key, name: nothing that matters lies deeper
 # The blocks where eodag keeps what a download needs to log in, the weakest first. (`search_auth` is not one.)
 _LOGIN = ("api", "auth", "download_auth")
+# What may stand in place of such a block: where else the credentials are.
+_PLACES = ("netrc", "keyring")
 # What eodag's `api` block says of downloads; the rest of it is about searching.
 _API_DOWNLOAD = {"extract", "outputs_prefix", "output_dir", "dl_url_params"}
 
@@ -44,6 +46,12 @@ def leaves(node: Mapping[Any, Any], source: str, path: tuple[str, ...] = ()) -> 
             yield Setting(below, value, source)
 
 
+def also_said(layer: Sequence[Setting], former: Mapping[str, str]) -> list[Setting]:
+    """Return a layer in which what is said of a name holds for who bore it formerly, too; what is said of him wins."""
+    twice = [replace(s, path=(former[s.path[0]], *s.path[1:])) for s in layer if s.path[0] in former]
+    return [*twice, *layer]
+
+
 def folded(layer: Sequence[Setting]) -> list[Setting]:
     """Return a layer's settings of providers, each at the one place where eofs reads it; of two, the later is meant.
 
@@ -62,7 +70,10 @@ def folded(layer: Sequence[Setting]) -> list[Setting]:
         name, block, key = (*setting.path, "")[:3]
         if key == "credentials" and block in _LOGIN and login[name] != block:
             continue
-        if path := _place(setting.path):
+        word = str(setting.value).strip().lower() if len(setting.path) == 2 and block in _LOGIN else ""
+        if word in _PLACES:
+            found.append(Setting((name, "auth", word), value=True, source=setting.source))
+        elif path := _place(setting.path):
             found.append(replace(setting, path=path))
     return found
 
@@ -77,7 +88,15 @@ def _place(path: tuple[str, ...]) -> tuple[str, ...] | None:
         block = "auth" if key == "credentials" else "download"
     elif block == "download_auth":
         block = "auth"
+    if block == "auth" and rest == ["credentials", "password_command"]:
+        return (name, block, "password_command")
     return (name, block, "output_dir", *rest[1:]) if key == "outputs_prefix" else (name, block, *rest)
+
+
+def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a tree with another laid over it, value by value."""
+    both = {key for key in above if isinstance(above[key], Mapping) and isinstance(below.get(key), Mapping)}
+    return {**below, **above, **{key: laid_over(below[key], above[key]) for key in both}}
 
 
 def merged(settings: Iterable[Setting]) -> tuple[dict[str, Any], dict[str, str]]:

@@ -6,8 +6,10 @@ have been right and never repeats what was written: that may be a password.
 
 from __future__ import annotations
 
+import json
 import math
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,6 +76,30 @@ def boolean(value: object) -> bool:
     if truth is None:
         raise Unexpected("true or false")
     return truth
+
+
+def boolean_or_text(value: object) -> bool | str:
+    """Read a truth value, or a text that is none."""
+    try:
+        return boolean(value)
+    except Unexpected:
+        return text(value).strip()
+
+
+def canonical(value: object) -> str:
+    """Read whatever was written as a text that is the same for what means the same."""
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def command(value: object) -> tuple[str, ...]:
+    """Read a command: a list of words, or one text, taken apart as a shell does it."""
+    try:
+        found = words(value) if isinstance(value, list) else tuple(shlex.split(text(value)))
+    except ValueError:
+        found = ()
+    if not found or any("\0" in word for word in found):
+        raise Unexpected("a command such as 'pass show cdse'")
+    return found
 
 
 def whole(least: int, most: int | None = None) -> Callable[[object], int]:

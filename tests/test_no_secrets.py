@@ -1,0 +1,71 @@
+"""A secret that is let out anywhere is noticed: what no_secrets.py says of tests that do so on purpose."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from confidential import PASSWORD, TOTP_SEED, WORD, forms, holds_a_secret, secret
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return what was said of each test of leaks.py, run where no test of this run looks for files."""
+    words = [sys.executable, "-m", "pytest", str(HERE / "leaks.py"), "--show-capture=no", "-p", "no:cacheprovider"]
+    where = f"--basetemp={tmp_path_factory.mktemp('leaks') / 'run'}"
+    done = subprocess.run([*words, where], cwd=HERE.parent, capture_output=True, text=True, check=False, timeout=100)
+    assert WORD not in done.stdout + done.stderr
+    assert re.search(r"^=* \d+ passed, .*\d+ errors in", done.stdout, re.MULTILINE), done.stdout + done.stderr
+    blocks = done.stdout.partition("= ERRORS =")[2].split("ERROR at teardown of test_")[1:]
+    lines = (block.splitlines() for block in blocks)
+    return {head.split()[0]: says.removeprefix("a secret of this test is seen in ") for head, says, *_ in lines}
+
+
+RECORD = "a record of the log eofs.leaks (DEBUG)"
+
+
+@pytest.mark.parametrize(
+    ("way", "places"),
+    [
+        ("a_record_that_nobody_keeps[plain]", RECORD),
+        ("a_record_that_nobody_keeps[percent-encoded]", RECORD),
+        ("a_record_that_nobody_keeps[Basic]", RECORD),
+        ("a_record_that_nobody_keeps[JSON]", RECORD),
+        ("a_record_that_nobody_keeps[repr]", RECORD),
+        ("a_traceback", "a record of the log eofs.leaks (ERROR)"),
+        ("an_error", "an error (AccessRefused)"),
+        ("a_status", "a status"),
+        ("a_record_of_the_cache", "the file cache/records/cache.db"),
+        ("a_fetched_file", "the file out/metadata.json"),
+        ("a_program", "a command line, in standard error of a program"),
+        pytest.param(
+            "a_daemon",
+            "a command line, in the command line of a process, in the name of a file that was left",
+            marks=pytest.mark.mount,
+        ),
+        pytest.param("a_mount", "a status file", marks=pytest.mark.mount),
+        ("nothing", None),
+        ("nothing_after_all_that", None),
+    ],
+)
+def test_a_test_that_lets_a_secret_out_fails_and_is_told_where(
+    said: dict[str, str], way: str, places: str | None
+) -> None:
+    assert said.get(way) == places
+
+
+@pytest.mark.parametrize("before", ["", "a", "ab", "alice:", "x" * 100])
+@pytest.mark.parametrize("text", [PASSWORD, TOTP_SEED, secret("k")])
+def test_a_secret_is_found_in_every_form_and_among_other_things(text: str, before: str) -> None:
+    for form in forms(before + text + "after"):
+        assert holds_a_secret(f"… {form} …"), form
+        assert holds_a_secret(form.encode())
+
+
+def test_what_holds_no_secret_is_let_pass() -> None:
+    assert not holds_a_secret(f"demo:demo alice {WORD[:-1]} {TOTP_SEED[1:]} \udcff")
