@@ -54,6 +54,12 @@ def kept(mount: Mount) -> list[Path]:
     return [path for path in (mount.cache / "products").rglob("*") if path.is_file()]
 
 
+def bring_again(mount: Mount, uid: str) -> None:
+    """Read a file of a product of which the kernel has kept nothing, and wait for the rest of the product behind it."""
+    assert next(mount.safe(uid).rglob("*_B04.jp2")).read_bytes()
+    until(lambda: mount.status(uid)["local"] == "complete")
+
+
 @pytest.fixture
 def tape(tmp_path: Path, store: Path) -> Iterator[tuple[DemoProvider, Mount]]:
     """A mount whose products on tape never come, unless they are put on disk by hand."""
@@ -103,7 +109,7 @@ def test_cancel_of_a_download_keeps_what_has_arrived(mount: Mount, provider: Dem
     arrived = mount.status(ONLINE)["downloaded"]
     assert arrived >= 200_000
     sent = provider.bytes_sent(ONLINE)
-    mount.bring(ONLINE)
+    bring_again(mount, ONLINE)
     assert provider.bytes_sent(ONLINE) - sent <= provider.archive(ONLINE).stat().st_size - arrived
 
 
@@ -205,9 +211,8 @@ def test_evict_frees_all_of_a_product_and_the_next_read_brings_it_again(
     assert (mount.status(ONLINE)["local"], mount.status(ONLINE)["downloaded"]) == ("absent", 0)
     assert control(mount, "evict", root) == f"{mount.product(ONLINE).name}: nothing of it is in the cache\n"
     before = provider.bytes_sent(ONLINE)
-    mount.bring(ONLINE)
-    assert provider.bytes_sent(ONLINE) - before <= size
-    assert mount.status(ONLINE)["local"] == "complete"
+    bring_again(mount, ONLINE)
+    assert provider.bytes_sent(ONLINE) - before >= size
 
 
 @mounted
@@ -444,7 +449,7 @@ def test_where_no_socket_can_be_made_the_log_says_so(tmp_path: Path, caplog: pyt
 
 @pytest.mark.skipif(os.getuid() != 0, reason="not here: only root can be another user")
 def test_another_user_is_refused() -> None:
-    with tempfile.TemporaryDirectory() as home:
+    with tempfile.TemporaryDirectory(dir="/tmp") as home:  # others may look into that, unlike what TMPDIR may name
         Path(home).chmod(0o755)
         door = Control(Path(home) / "control", lambda *_: "done")
         try:

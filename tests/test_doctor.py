@@ -153,7 +153,7 @@ def test_a_configuration_that_cannot_be_used_is_a_fault_and_the_rest_is_checked_
 @pytest.mark.parametrize("allows", [False, True])
 def test_allow_other_wants_the_leave_of_fuse_conf_for_users(allows: bool) -> None:
     command = ["setpriv", "--reuid", "65534", "--clear-groups", sys.executable, "-m", "eofs", "doctor"]
-    with tempfile.TemporaryDirectory() as place:  # where others can look into, unlike those of the tests
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:  # where others can look into, unlike those of the tests
         home = Path(place)
         home.chmod(0o755)
         conf = home / "fuse.conf"

@@ -69,12 +69,8 @@ def test_what_products_are_called_survives_the_program_and_the_last_word_on_each
     assert set(found) == {("peps", "b"), ("é", "a/B04")}
     assert (found["peps", "b"].title, found["peps", "b"].bare, found["peps", "b"].checksum) == ("b", False, None)
     said = found["é", "a/B04"]
-    assert (said.title, said.part_of, said.bare, said.checksum) == (
-        "A/B04.tif",
-        "A",
-        True,
-        Checksum("sha256", "0" * 64),
-    )
+    assert (said.title, said.part_of, said.bare) == ("A/B04.tif", "A", True)
+    assert said.checksum == Checksum("sha256", "0" * 64)
     records.close()
 
 
