@@ -1,6 +1,6 @@
 # The one list of commands. Each is a short script in scripts/, which first installs what is missing.
 .DEFAULT_GOAL := help
-.PHONY: help install uninstall demo test coverage benchmark check format clean
+.PHONY: help install uninstall demo test coverage benchmark endurance check format clean
 
 help:      ## list these commands
 	@sed -n 's/^\([a-z]*\): *## /  make \1\t/p' Makefile | expand -t 18
@@ -23,6 +23,9 @@ coverage:  ## run the tests and list the lines that none of them reaches
 
 benchmark: ## measure beside the peers; ARGS="--only window", "--quick", "--list"
 	@scripts/benchmark $(ARGS)
+
+endurance: ## look, read and unmount for an hour, and see whether anything grows; ARGS=100 rounds
+	@scripts/endurance $(ARGS)
 
 check:     ## lint, formatting, types
 	@scripts/check

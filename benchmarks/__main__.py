@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import eofs
-from benchmarks import cached, directories, remote
+from benchmarks import cached, directories, remote, waiting
 from benchmarks.bench import Bench
 from benchmarks.peers import Peers
 from benchmarks.processes import NotMeasured
@@ -34,7 +34,7 @@ HOUSE = Path(__file__).parent.parent
 REPEATS = 5
 PATIENCE = 180  # seconds for one entry of one row, after which it is not measured again
 # Importing these modules has registered their rows; the report has them in this order.
-_RANK = {module.__name__: rank for rank, module in enumerate((remote, cached, directories))}
+_RANK = {module.__name__: rank for rank, module in enumerate((remote, cached, waiting, directories))}
 ORDERED = {row.name: row for row in sorted(ROWS.values(), key=lambda row: _RANK[row.entries.__module__])}
 
 _SCRATCH = re.compile(r"/\S*/scratch/")  # where that is on this machine is of no interest to others

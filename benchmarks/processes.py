@@ -104,6 +104,10 @@ class Mount:
             if line.startswith("voluntary_ctxt_switches:")
         )
 
+    def threads(self) -> int:
+        """Return how many threads the process has."""
+        return self._status("Threads")
+
     def cpu(self) -> float:
         """Return the processor time that it has taken, in seconds."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()

@@ -24,8 +24,13 @@ def forget(*folders: Path) -> None:
     except OSError:
         for folder in folders:
             for path in (path for path in (folder, *folder.rglob("*")) if path.is_file()):
-                with path.open("rb") as file:
-                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                forget_pages(path)
+
+
+def forget_pages(path: Path) -> None:
+    """Drop what the kernel keeps of one file."""
+    with path.open("rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def first_byte(path: Path) -> float:

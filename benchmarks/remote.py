@@ -353,9 +353,9 @@ def _both(bench: Bench, measure: Callable[[Packed], float]) -> Mapping[str, floa
     "other: eofs mounts and is read through the mount; eodag downloads and extracts, then the files are read.",
     columns={"stored": "s", "deflated": "s"},
     goals=[Goal("at least as fast as eodag", PACKINGS, ("eodag",), at_least=1)],
-    remark="Of the deflated product the daemon takes 2.6 s of processor time, beside the reader and the provider on "
-    "two processors; 1.2 s of it compare the checksum, which eodag does not. What is unpacked is written to the cache, "
-    "and read from there through the kernel while the rest is still coming.",
+    remark="Of the deflated product the daemon takes 2.5 s of processor time, beside the reader and the provider on "
+    "two processors, and 1.2 s more to compare the checksum, which eodag does not. What is unpacked is written to the "
+    "cache, and read from there through the kernel while the rest is still coming.",
 )
 def local(bench: Bench) -> Mapping[str, Run]:
     """Return the entries."""

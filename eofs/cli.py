@@ -9,7 +9,6 @@ import argparse
 import logging
 import os
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from eofs import __version__, config
@@ -66,8 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"eofs {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    mount = _command(commands, "mount", _mount, "mount a search result")
-    mount.add_argument("result", metavar="RESULT", help="a GeoJSON file of eodag or STAC; - for standard input")
+    mount = _command(commands, "mount", _mount, "mount search results, and follow them when they change")
+    mount.description = _MOUNT
+    mount.add_argument("results", metavar="RESULT", nargs="+", help=_RESULT)
     mount.add_argument("mountpoint", metavar="MOUNTPOINT", help="an empty directory")
     mount.add_argument("-f", "--foreground", action="store_true", help="stay in the foreground")
     add_options(mount)
@@ -75,8 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     unmount = _command(commands, "unmount", _unmount, "unmount")
     unmount.add_argument("mountpoint", metavar="MOUNTPOINT")
 
-    ls = _command(commands, "ls", _ls, "list the products of a search result or of a mount")
-    ls.add_argument("place", metavar="RESULT|MOUNTPOINT")
+    ls = _command(commands, "ls", _ls, "list the products of search results or of a mount")
+    ls.add_argument("places", metavar="RESULT|MOUNTPOINT", nargs="+", help=f"{_RESULT}; or one mount")
     ls.add_argument("--json", action="store_true", help="as JSON")
     add_options(ls, (*CHOOSING, "config"))
 
@@ -112,7 +112,9 @@ def _add_providers(commands: Any) -> None:
 def _add_fetching(commands: Any) -> None:
     fetch = _command(commands, "fetch", _fetch, "order, wait for and download products")
     fetch.description = _FETCH
-    fetch.add_argument("places", metavar="RESULT|PRODUCT_DIR", nargs="+", help="as for mount; or a product in a mount")
+    fetch.add_argument(
+        "places", metavar="RESULT|PRODUCT_DIR", nargs="+", help=f"{_RESULT}; a mount; or a product in one"
+    )
     fetch.add_argument(
         "-j", "--jobs", metavar="N", type=meant(whole(1, 1000)), default=4, help="products downloaded at a time [4]"
     )
@@ -122,7 +124,7 @@ def _add_fetching(commands: Any) -> None:
     add_options(fetch, _OF_FETCH)
 
     quicklooks = _command(commands, "quicklooks", _quicklooks, "save the quicklooks of all products in a directory")
-    quicklooks.add_argument("result", metavar="RESULT", help="a GeoJSON file of eodag or STAC; - for standard input")
+    quicklooks.add_argument("results", metavar="RESULT", nargs="+", help=_RESULT)
     quicklooks.add_argument("directory", metavar="DIR", help="made if missing; what is there already is kept")
     add_options(quicklooks, (*CHOOSING, "fallback", "cache_dir", "cache_size", "stall_timeout", "config", "log_file"))
 
@@ -166,16 +168,15 @@ def _command(commands: Any, name: str, run: Any, help_text: str) -> argparse.Arg
 
 
 def _mount(given: argparse.Namespace) -> None:
-    from eofs import catalog
+    from eofs.catalog.sources import Sources
     from eofs.commands.mount import mount, usable
 
     config.come_home()
     settings = config.load(options_of(given))
     usable(given.mountpoint)
-    wanted = choice(settings.options)
-    result = catalog.load(given.result)
-    result = replace(result, products=wanted.of(result.products, result.source))
-    mount(result, given.mountpoint, settings, foreground=given.foreground)
+    sources = Sources(given.results, choice(settings.options))
+    sources.load()
+    mount(sources, given.mountpoint, settings, foreground=given.foreground)
 
 
 def _unmount(given: argparse.Namespace) -> None:
@@ -187,7 +188,7 @@ def _unmount(given: argparse.Namespace) -> None:
 def _ls(given: argparse.Namespace) -> None:
     from eofs.commands.show import ls
 
-    ls(given.place, choice(config.load(options_of(given)).options), as_json=given.json)
+    ls(given.places, choice(config.load(options_of(given)).options), as_json=given.json)
 
 
 def _status(given: argparse.Namespace) -> None:
@@ -223,7 +224,7 @@ def _cache(given: argparse.Namespace) -> int:
 def _quicklooks(given: argparse.Namespace) -> int:
     from eofs.commands.quicklooks import quicklooks
 
-    return quicklooks(given.result, given.directory, config.load(options_of(given)))
+    return quicklooks(given.results, given.directory, config.load(options_of(given)))
 
 
 def _providers(given: argparse.Namespace) -> int:
@@ -250,6 +251,11 @@ def _demo(given: argparse.Namespace) -> None:
     demo(given.mountpoint, options_of(given))
 
 
+_RESULT = "GeoJSON of eodag or STAC: a file, a directory of them, - for standard input"
+_MOUNT = """\
+Mounts search results: a directory for each product. Returns when the mount is usable. It follows its results: what is
+written into them later, or into their directory, is there a second later; SIGHUP has them read at once. As one word,
+several are written with : in between (A.geojson:B.geojson), which is how mount(8) takes them."""
 _OF_FETCH = (
     "cache_dir", "cache_size", "wait", "timeout", "order", "max_orders", "fallback", "extract", *CHOOSING,
     "connections", "stall_timeout", "config", "log_file",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,17 @@ def detach() -> Callable[[str], None] | None:
             _let_go_of_terminal()
 
     return tell
+
+
+def has_terminal() -> bool:
+    """Tell whether we have a terminal, whose end is the end of what runs in it, but for what ignores that (nohup)."""
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        return False
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _let_go_of_terminal() -> None:

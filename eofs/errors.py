@@ -5,6 +5,7 @@ says what happened and, where the user can do something about it, what.
 
     EofsError
     ├── ResultError            the search result cannot be used           (command line only)
+    │   └── Empty              there is nothing in it
     ├── ConfigError            an option or a configuration file is wrong (command line only)
     │   └── UsageError         the command line itself is
     ├── MountError             the mount cannot be made or unmade         (command line only)
@@ -48,6 +49,10 @@ def unforeseen(error: Exception) -> EofsError:
 
 class ResultError(EofsError):
     """The search result does not exist, is not GeoJSON, or holds no product."""
+
+
+class Empty(ResultError):
+    """The search result is as it should be, but for that it holds no product."""
 
 
 class ConfigError(EofsError):

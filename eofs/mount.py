@@ -3,12 +3,13 @@
 fusepy turns whatever is not an OSError with an errno into garbage: an empty file, an empty directory. So every
 callback is wrapped by `answers`, which lets nothing else through.
 
-What never changes is left to the kernel to keep: names for an hour, the bytes of files as long as it likes. Attributes
-are asked for again after a second, since the size of a status file changes.
+What never changes is left to the kernel to keep: names for an hour, until it is told to forget one, and the bytes of
+products as long as it likes. Attributes are asked for again after a second, since the size of a status file changes.
 
-Threads: libfuse calls from as many threads as there are requests. The table of open files is guarded by one lock; the
-rest is only read. A callback that waits does so in `opendir`, `open` or a look-up, and calls its `Caller`'s `check`
-from its own thread, which is the only one that libfuse tells whether the request was interrupted.
+Threads: libfuse calls from as many threads as there are requests. One lock guards what is known of the kernel's cache;
+what is open guards itself (`top`), and the rest is only read. A callback that waits does so in `opendir`, `open` or a
+look-up, and calls its `Caller`'s `check` from its own thread, which is the only one that libfuse tells whether the
+request was interrupted.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from eofs.errors import Cancelled, EofsError, Interrupted, MountError, NotFound
-from eofs.libfuse import Door, fuse
+from eofs.libfuse import Door, Kernel, fuse
 from eofs.nodes import Caller, Directory, Held, Link, Text, entries
-from eofs.pending import interrupting, program
+from eofs.pending import interrupting, process, program
+from eofs.top import Top
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from eofs.nodes import Node, Place, Reader
 
@@ -92,22 +94,28 @@ class FileSystem(fuse.Operations):  # type: ignore[misc] # fusepy has no types
         # Not by libfuse's option of that name, which would give every file all that the mask does not take away.
         self._permissions = ~(0o777 & umask)
         self.stopping = threading.Event()
-        self._root = root
+        self.top = Top(root)
         self._usage = usage
         self._ready = ready
         self._owner = {"st_uid": os.getuid(), "st_gid": os.getgid()}
         # Who asks is known by the thread that a callback runs in, so that these two stand for all.
-        self._patient = Caller(self._check, lambda: program(_thread()))
+        self._patient = Caller(self._check, lambda: program(_thread()), process=lambda: process(_thread()))
         self._impatient = replace(self._patient, patient=False)
-        self._numbers = itertools.count(1)
-        self._open: dict[int, Reader | Mapping[str, Node]] = {}
         self._lock = threading.Lock()
         self._unsure: set[int] = set()  # files that were last opened before all of them had come and was verified
         self.places: dict[int, Place] = {}
 
     def init(self, path: str) -> None:  # noqa: ARG002 - FUSE's signature
         """The kernel has accepted the mount."""
+        self._kernel = Kernel()
         self._ready()
+
+    def show(self, root: Directory, names: Iterable[str], others: Collection[str]) -> bool:
+        """Show another root, which differs in these names, unless something of `others` is open; tell whether."""
+        shown = self.top.show(root, others)
+        for name in names if shown else ():
+            self._kernel.forget(name)
+        return shown
 
     # -- finding -----------------------------------------------------------------------------------------------------
 
@@ -121,7 +129,7 @@ class FileSystem(fuse.Operations):  # type: ignore[misc] # fusepy has no types
             raise Interrupted("interrupted")
 
     def _find(self, path: str, caller: Caller) -> Node:
-        node: Node = self._root
+        node: Node = (root := self.top.root)
         for name in path.split("/"):
             if not name:
                 continue
@@ -132,6 +140,8 @@ class FileSystem(fuse.Operations):  # type: ignore[misc] # fusepy has no types
             if len(name.encode("utf-8", "surrogateescape")) > NAME_MAX:
                 raise fuse.FuseOSError(errno.ENAMETOOLONG)
             child = node.children(caller).get(name)
+            if child is None and node is root:
+                child = self.top.left_behind(path, name)
             if child is None:
                 raise NotFound(path)
             node = child
@@ -144,7 +154,7 @@ class FileSystem(fuse.Operations):  # type: ignore[misc] # fusepy has no types
         """Return a node's attributes; of an open status file those of the text that was opened."""
         caller = self._caller()
         node = self._find(path, caller)
-        opened = self._open.get(fh.fh) if fh else None
+        opened = self.top.opened.get(fh.fh) if fh else None
         size = len(opened.content) if isinstance(opened, Held) else node.length(caller)
         time = fuse.c_timespec(*divmod(node.mtime, 10**9))
         return {
@@ -179,7 +189,7 @@ class FileSystem(fuse.Operations):  # type: ignore[misc] # fusepy has no types
             "f_blocks": limit // BLOCK,
             "f_bfree": free,
             "f_bavail": free,
-            "f_files": len(self._root.children(Caller())),
+            "f_files": len(self.top.root.children(Caller())),
             "f_namemax": NAME_MAX,
         }
 
@@ -208,22 +218,23 @@ class FileSystem(fuse.Operations):  # type: ignore[misc] # fusepy has no types
     def opendir(self, path: str) -> int:
         """Open a directory: the place where a product is ordered and waited for."""
         caller = self._caller()
-        node = self._find(path, caller)
-        if not isinstance(node, Directory):
-            raise fuse.FuseOSError(errno.ENOTDIR)
-        return self._keep(node.children(caller))
+        with self.top.holding(path):
+            node = self._find(path, caller)
+            if not isinstance(node, Directory):
+                raise fuse.FuseOSError(errno.ENOTDIR)
+            return self.top.keep(node.children(caller))
 
     @answers
     def readdir(self, path: str, fh: int) -> Iterable[tuple[str, int, int]]:  # noqa: ARG002 - FUSE's signature
         """Return the names with their types and inode numbers; all is in memory since `opendir`."""
-        children: Any = self._open[fh]
+        children: Any = self.top.opened[fh]
         itself = ((name, stat.S_IFDIR, UNKNOWN) for name in (".", ".."))
         return itertools.chain(itself, entries(children))
 
     @answers
-    def releasedir(self, path: str, fh: int) -> int:  # noqa: ARG002 - FUSE's signature
+    def releasedir(self, path: str, fh: int) -> int:
         """Forget an open directory."""
-        self._drop(fh)
+        self.top.close(path, fh)
         return 0
 
     # -- files -------------------------------------------------------------------------------------------------------
@@ -234,31 +245,30 @@ class FileSystem(fuse.Operations):  # type: ignore[misc] # fusepy has no types
         if fi.flags & os.O_ACCMODE != os.O_RDONLY:
             raise fuse.FuseOSError(errno.EROFS)
         caller = self._caller(fi.flags)
-        node = self._find(path, caller)
-        if isinstance(node, Directory | Link):  # a link is followed by the kernel
-            raise fuse.FuseOSError(errno.EISDIR)
-        if isinstance(node, Text):
-            fi.fh, fi.direct_io = self._keep(Held(node.content())), 1
-        else:
-            reader = node.open(caller)
-            fi.fh = self._keep(reader)
+        with self.top.holding(path):
+            node = self._find(path, caller)
+            if isinstance(node, Directory | Link):  # a link is followed by the kernel
+                raise fuse.FuseOSError(errno.EISDIR)
+            reader = Held(node.content(), lasts=False) if isinstance(node, Text) else node.open(caller)
+            fi.fh = self.top.keep(reader)
             self._note_place(fi.fh, reader)
+            fi.direct_io = isinstance(reader, Held) and not reader.lasts
             fi.keep_cache = self._keeps(node.ino, sure=isinstance(reader, Held) or fi.fh in self.places)
         return 0
 
     @answers
     def read(self, path: str, size: int, offset: int, fi: Any) -> bytes:  # noqa: ARG002 - FUSE's signature
         """Return bytes of an open file that is not among `places`; waits only for bytes that are on their way."""
-        reader: Any = self._open[fi.fh]
+        reader: Any = self.top.opened[fi.fh]
         content: bytes = reader.read(offset, size, self._caller(fi.flags))
         self._note_place(fi.fh, reader)
         return content
 
     @answers
-    def release(self, path: str, fi: Any) -> int:  # noqa: ARG002 - FUSE's signature
+    def release(self, path: str, fi: Any) -> int:
         """Close an open file."""
         self.places.pop(fi.fh, None)
-        reader: Any = self._drop(fi.fh)
+        reader: Any = self.top.close(path, fi.fh)
         reader.close()
         return 0
 
@@ -272,16 +282,6 @@ class FileSystem(fuse.Operations):  # type: ignore[misc] # fusepy has no types
             known = ino not in self._unsure
             (self._unsure.discard if sure else self._unsure.add)(ino)
         return sure and known
-
-    def _keep(self, opened: Reader | Mapping[str, Node]) -> int:
-        with self._lock:
-            number = next(self._numbers)
-            self._open[number] = opened
-        return number
-
-    def _drop(self, number: int) -> Reader | Mapping[str, Node]:
-        with self._lock:
-            return self._open.pop(number)
 
 
 def _thread() -> int:

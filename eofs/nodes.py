@@ -30,6 +30,10 @@ def _nameless() -> str:
     return ""
 
 
+def _numberless() -> int:
+    return 0
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """The program that asks, as far as a wait has to know it.
@@ -39,11 +43,13 @@ class Caller:
             `Cancelled` when the wait has to end.
         program: returns the process name; asked for only when it matters, since finding it out costs.
         patient: False for a program that asked not to be kept waiting (O_NONBLOCK).
+        process: returns the process' number, 0 where it has none; asked for as rarely as `program`.
     """
 
     check: Callable[[], None] = _nothing
     program: Callable[[], str] = _nameless
     patient: bool = True
+    process: Callable[[], int] = _numberless
 
 
 NOBODY = Caller()
@@ -92,9 +98,14 @@ class Reader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A reader of bytes in memory."""
+    """A reader of bytes in memory.
+
+    Attributes:
+        lasts: whoever opens the file another time gets the same; else the kernel keeps nothing of it.
+    """
 
     content: bytes
+    lasts: bool = True
 
     def place(self) -> None:
         """Nowhere in a file."""

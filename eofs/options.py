@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 _COMM = 15
 CRAWLERS = (
     "updatedb", "updatedb.plocat", "updatedb.mlocat", "plocate", "locate",
-    "tracker-miner-f", "tracker-extract", "localsearch*", "baloo_file*", "tumblerd", "gvfsd-*",
+    "tracker-miner-f", "tracker-extract", "localsearch*", "baloo_file*", "gvfsd-*",
+    "tumblerd", "*-thum*", "totem-video-thu", "ffmpegthumb*",
 )  # fmt: skip
 FALLBACK = ("cop_dataspace",)
 _UNITS = {unit: 1024**power for power, unit in enumerate(("", "K", "M", "G", "T", "P"))}
@@ -79,9 +80,13 @@ class Options:
     umask: int | None = None
     flags: tuple[str, ...] = ()
 
-    def lets_wait(self, caller: Caller) -> bool:
-        """Tell whether a program may be kept waiting."""
-        return self.block and caller.patient
+    def lets_wait(self, caller: Caller, *, is_online: bool = False) -> bool:
+        """Tell whether a program may be kept waiting.
+
+        One that asked not to be is kept waiting for bytes of a product that is ONLINE all the same, as on every disk:
+        `tar` and `grep -r` ask so of each file (O_NONBLOCK), lest it be a pipe, and take EAGAIN for a failure.
+        """
+        return self.block and (caller.patient or is_online)
 
 
 @dataclass(frozen=True, slots=True)

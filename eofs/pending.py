@@ -39,12 +39,15 @@ def program(thread: int) -> str:
 
     A process of another pid namespace has the number 0, and no name.
     """
-    if not thread:
-        return ""
     try:
-        return Path(f"/proc/{_status(thread)['Tgid']}/comm").read_text(encoding="utf-8", errors="replace").strip()
-    except (OSError, KeyError):
+        return Path(f"/proc/{process(thread)}/comm").read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
         return ""
+
+
+def process(thread: int) -> int:
+    """Return the number of the process that a thread belongs to; 0 where it cannot be told."""
+    return int(_status(thread).get("Tgid", 0)) if thread else 0
 
 
 def _status(thread: int) -> dict[str, str]:

@@ -13,21 +13,21 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import operator
 import re
-import threading
 from collections import Counter
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Protocol
 
-import cachetools
-
 from eofs.archive.listing import log_paths, stays_inside
+from eofs.model import Product
 from eofs.nodes import DIRECTORY, Crowd, Directory, File, Held, Link, Text, inode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from eofs.archive import Listing
-    from eofs.model import Member, Product
+    from eofs.model import Member
     from eofs.nodes import Caller, Node, Reader
     from eofs.status import Status
 
@@ -38,6 +38,7 @@ _SUFFIXES = (  # the suffix that the archives of a mission give to their top dir
     (re.compile(r"S[12][A-Z]_"), ".SAFE"),
     (re.compile(r"S3[A-Z]_"), ".SEN3"),
 )
+_SAID = operator.attrgetter(*(field.name for field in fields(Product) if field.name != "feature"))
 
 
 class Bringer(Protocol):
@@ -59,41 +60,26 @@ class Bringer(Protocol):
         """Return what its quicklook is called, or None where it has none."""
 
 
-def build(
-    products: Iterable[Product], engine: Bringer, mountpoint: str, started: int, about: Mapping[str, str]
-) -> Directory:
-    """Return the root of the mount.
+class Products(Crowd):
+    """The product directories by name, made when they are asked for: there may be a hundred thousand.
+
+    Those that were looked at last are kept, with what stands in them: every path leads through them. A value: what a
+    newer search result shows is another one.
 
     Args:
-        products: all that is to be shown.
+        named: all that is to be shown, as `name_all` names it.
         engine: brings what is looked at.
         mountpoint: absolute path, for the locations in the status files.
         started: nanoseconds since the epoch; the time of whatever has none of its own.
-        about: what the root's extended attributes ``user.eofs.…`` say of the mount.
-    """
-    shown = _Products(name_all(products), engine, mountpoint, started)
-    return Directory(inode("/"), started, lambda _: shown, attributes=lambda: _extended(about))
-
-
-class _Products(Crowd):
-    """The product directories by name, made when they are asked for: there may be a hundred thousand.
-
-    Those that were looked at last are kept, with what stands in them: every path leads through them.
-
-    Threads: one lock guards the trees that have been grown; nothing is called under it.
     """
 
-    def __init__(self, products: dict[str, Product], engine: Bringer, mountpoint: str, started: int) -> None:
+    def __init__(self, named: Mapping[str, Product], engine: Bringer, mountpoint: str, started: int) -> None:
         # The numbers up to six less than that of a product's directory are for what eofs itself puts in there.
-        self._products = {name: (inode(name) | 7, product) for name, product in products.items()}
+        self._products = {name: (inode(name) | 7, product) for name, product in named.items()}
         self._engine = engine
         self._mountpoint = mountpoint
         self._started = started
         self._directory = functools.lru_cache(TREES)(self._make_directory)
-        self._inside = functools.lru_cache(TREES)(self._make_inside)
-        self._data = functools.lru_cache(TREES)(self._make_data)
-        self._grown: cachetools.LRUCache[str, tuple[Listing, Mapping[str, Node]]] = cachetools.LRUCache(TREES)
-        self._lock = threading.Lock()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._products)
@@ -108,59 +94,82 @@ class _Products(Crowd):
     def __getitem__(self, name: str) -> Directory:
         return self._directory(name)
 
+    def product(self, name: str) -> Product | None:
+        """Return the product whose directory has this name."""
+        return self._products.get(name, (0, None))[1]
+
+    def followed_by(self, named: Mapping[str, Product]) -> Products:
+        """Return what is to be shown in the place of these."""
+        return Products(named, self._engine, self._mountpoint, self._started)
+
+    def root(self, about: Mapping[str, str]) -> Directory:
+        """Return the root of the mount; `about` is what its extended attributes ``user.eofs.…`` say."""
+        return Directory(inode("/"), self._started, self.children, attributes=lambda: _extended(about))
+
+    def children(self, caller: Caller) -> Products:  # noqa: ARG002 - as of all directories
+        """Return what the root holds."""
+        return self
+
     def _make_directory(self, name: str) -> Directory:
         number, product = self._products[name]
+        return _Branch(name, number, product, self._engine, f"{self._mountpoint}/{name}", self._started).directory()
+
+
+class _Branch:
+    """What stands in one product's directory; it knows no other product, and outlasts its place among them.
+
+    Threads: two that come first both make what is then kept; either is as good.
+    """
+
+    def __init__(self, name: str, number: int, product: Product, engine: Bringer, place: str, started: int) -> None:
+        self._name = name
+        self._number = number
+        self._product = product
+        self._engine = engine
+        self._place = place
+        self._started = started
+        self._time = int(product.start.timestamp()) * 10**9 if product.start else started
+        self._grown: tuple[Listing | None, Mapping[str, Node]] = (None, {})
+
+    def directory(self) -> Directory:
+        """Return the product's directory."""
         return Directory(
-            number,
-            self._time(product),
-            lambda _: self._inside(name),
-            attributes=lambda: _extended(self._status(name, product).values()),
+            self._number, self._time, lambda _: self._inside, attributes=lambda: _extended(self._status().values())
         )
 
-    def _make_inside(self, name: str) -> Mapping[str, Node]:
-        number, product = self._products[name]
-        mtime = self._time(product)
+    @functools.cached_property
+    def _inside(self) -> Mapping[str, Node]:
+        number, mtime, product, engine = self._number, self._time, self._product, self._engine
         children: dict[str, Node] = {
-            "status": Text(
-                number - 1, self._started, lambda: self._status(name, product).text().encode("utf-8", "replace")
-            ),
+            "status": Text(number - 1, self._started, lambda: self._status().text().encode("utf-8", "replace")),
             "metadata.json": File(
-                number - 2, mtime, lambda _: len(product.feature), lambda _: Held(bytes(product.feature))
+                number - 2, mtime, lambda _: len(product.feature), lambda _: Held(bytes(product.feature), lasts=False)
             ),
-            "data": Directory(number - 3, mtime, lambda _: self._data(name)),
+            "data": Directory(number - 3, mtime, lambda _: self._data),
         }
-        if picture := self._engine.quicklook_name(product):
+        if picture := engine.quicklook_name(product):
             children[picture] = File(
                 number - 4,
                 mtime,
-                lambda caller: len(self._engine.quicklook(product, caller)),
-                lambda caller: Held(self._engine.quicklook(product, caller)),
+                lambda caller: len(engine.quicklook(product, caller)),
+                lambda caller: Held(engine.quicklook(product, caller)),
             )
         return children
 
-    def _make_data(self, name: str) -> Mapping[str, Node]:
-        number, product = self._products[name]
-        root = root_name(product)
-        inside = Directory(
-            number - 5, self._time(product), lambda caller: self._root(name, root, product, caller), lazy=True
-        )
-        return {root: inside}
+    @functools.cached_property
+    def _data(self) -> Mapping[str, Node]:
+        return {root_name(self._product): Directory(self._number - 5, self._time, self._root, lazy=True)}
 
-    def _root(self, name: str, root: str, product: Product, caller: Caller) -> Mapping[str, Node]:
-        listing = self._engine.listing(product, caller)
-        with self._lock:
-            known, grown = self._grown.get(name, (None, {}))
+    def _root(self, caller: Caller) -> Mapping[str, Node]:
+        listing = self._engine.listing(self._product, caller)
+        known, grown = self._grown
         if known is not listing:
-            grown = grow(name, root, product, self._engine, listing)
-            with self._lock:
-                self._grown[name] = (listing, grown)
+            grown = grow(self._name, root_name(self._product), self._product, self._engine, listing)
+            self._grown = listing, grown
         return grown
 
-    def _status(self, name: str, product: Product) -> Status:
-        return self._engine.status(product, f"{self._mountpoint}/{name}/data/{root_name(product)}")
-
-    def _time(self, product: Product) -> int:
-        return int(product.start.timestamp()) * 10**9 if product.start else self._started
+    def _status(self) -> Status:
+        return self._engine.status(self._product, f"{self._place}/data/{root_name(self._product)}")
 
 
 def _extended(values: Mapping[str, object]) -> dict[str, bytes]:
@@ -233,6 +242,44 @@ def root_name(product: Product) -> str:
         if mission.match(title) and not title.upper().endswith(suffix):
             return safe_name(title + suffix, product.id)
     return title
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What becomes of names when others are shown.
+
+    Attributes:
+        new: they were not there before.
+        gone: they are not there any more.
+        renewed: the same product has other links, another status…; with what it was before.
+        replaced: another product has the name.
+    """
+
+    new: set[str]
+    gone: set[str]
+    renewed: dict[str, Product]
+    replaced: set[str]
+
+    @property
+    def names(self) -> set[str]:
+        """Return all of them."""
+        return self.new | self.gone | self.renewed.keys() | self.replaced
+
+    def __str__(self) -> str:
+        return f"{len(self.new)} new, {len(self.gone)} gone, {len(self.renewed) + len(self.replaced)} changed"
+
+
+def changes(before: Products, named: Mapping[str, Product]) -> Changes:
+    """Return what becomes of the names that are shown when those of `named` are.
+
+    What a feature says beyond what eofs knows of a product does not count: it is read anew each time.
+    """
+    names = set(before)
+    other = {
+        name: old for name, product in named.items() if (old := before.product(name)) and _SAID(old) != _SAID(product)
+    }
+    renewed = {name: old for name, old in other.items() if old.key == named[name].key}
+    return Changes(named.keys() - names, names - named.keys(), renewed, other.keys() - renewed.keys())
 
 
 def name_all(products: Iterable[Product]) -> dict[str, Product]:

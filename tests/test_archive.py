@@ -192,6 +192,7 @@ NAMES = {
 }
 
 
+@pytest.mark.says("Names inside an archive are cleaned: never absolute, never `..`, backslashes are separators.")
 @pytest.mark.parametrize(("name", "path"), NAMES.values(), ids=NAMES)
 def test_a_name_is_cleaned(name: str, path: str) -> None:
     source = Bytes(raw_zip(name.encode(), flags=0x800))
@@ -218,6 +219,7 @@ def test_a_name_is_read_in_its_encoding_and_keeps_its_bytes(name: bytes, flags: 
     assert [unpack(source, listing, member) for member in listing.members] == [b"x", b"x"]
 
 
+@pytest.mark.says("A part longer than 255 bytes is cut, with a hash.")
 def test_long_parts_are_cut_with_a_hash_and_stay_apart() -> None:
     one, two = paths(make_zip(("é" * 200 + "1.tif", b""), ("é" * 200 + "2.tif", b"")))
     assert len(one.encode()) in {254, 255}
@@ -250,6 +252,7 @@ def test_directory_entries_are_no_members_but_are_kept() -> None:
     assert listing.directories == ("P", "P/empty", "win")
 
 
+@pytest.mark.says("Of two members of one name the last counts.")
 def test_the_last_of_two_entries_of_one_name_wins(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "eofs.archive")
     source = Bytes(raw_zip(b"x/a", b"b", b"./x/a"))
@@ -259,6 +262,7 @@ def test_the_last_of_two_entries_of_one_name_wins(caplog: pytest.LogCaptureFixtu
     assert "x/a" in caplog.text
 
 
+@pytest.mark.says("A file that bears the name of a directory gets ` (1)`.")
 @pytest.mark.parametrize(
     ("names", "expected"),
     [

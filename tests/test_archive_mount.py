@@ -6,7 +6,6 @@ import bz2
 import errno
 import gzip
 import io
-import json
 import lzma
 import os
 import random
@@ -15,15 +14,14 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
 from archives import info, make_zip
 from conftest import Mount
+from shelf import Shelf
 
-from eofs.demo import DemoProvider, Reply, Request, ten_products
-from eofs.demo.replies import file_reply
+from eofs.demo import ten_products
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -39,27 +37,6 @@ pytestmark = pytest.mark.mount
 UIDS = [feature["properties"]["uid"] for feature in ten_products()]
 BAND = random.Random(8).randbytes(600_000) * 3
 NETCDF = b"\x89HDF\r\n\x1a\n" + BAND
-
-
-@dataclass(eq=False)
-class Odd(DemoProvider):
-    """A provider whose products are the files that a test gives it."""
-
-    files: dict[str, Path] = field(default_factory=dict)
-
-    def answer(self, request: Request) -> Reply | None:
-        if request.kind != "download" or request.uid not in self.files:
-            return None
-        return file_reply(request, self.files[request.uid], {"ETag": f'"{request.uid}"'}, ranges=True)
-
-    def write_result(self, path: Path) -> Path:
-        """Write a result that knows neither sizes nor checksums."""
-        found = self.result()
-        for feature in found["features"]:
-            for key in ("resourceChecksum", "resourceSize", "services"):
-                del feature["properties"][key]
-        path.write_text(json.dumps(found), encoding="utf-8")
-        return path
 
 
 def make_tar(top: str) -> bytes:
@@ -123,15 +100,15 @@ def mount(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mount]:
     titles = {feature["properties"]["uid"]: feature["properties"]["title"] for feature in ten_products()}
     made = {uid: PACKERS[name](make_tar(f"{titles[uid]}.SAFE")) for name, uid in TARS.items()}
     made |= {NC: NETCDF, NC_GZ: gzip.compress(NETCDF), ZIP: make_odd_zip()}
-    with Odd(tmp_path_factory.mktemp("store"), megabytes=0.1) as provider:
+    with Shelf(tmp_path_factory.mktemp("store"), megabytes=0.1) as provider:
         for uid, data in made.items():
-            provider.files[uid] = home / uid
-            provider.files[uid].write_bytes(data)
-            provider.set_online(uid)
+            (home / uid).write_bytes(data)
+            provider.put(uid, home / uid)
         with Mount(home, provider.write_result(home / "result.geojson")) as mounted:
             yield mounted
 
 
+@pytest.mark.says("A symbolic link works; one that is absolute, that leads out of the product root")
 @pytest.mark.parametrize("name", TARS)
 def test_a_tar_is_shown_as_it_is_and_its_links_work(mount: Mount, name: str) -> None:
     root = mount.safe(TARS[name])
@@ -155,6 +132,7 @@ def test_a_symbolic_link_is_one_to_every_program(mount: Mount) -> None:
         (link.parent / "notes.txt").readlink()
 
 
+@pytest.mark.says("Loops and links to nothing get the kernel's ELOOP and ENOENT.")
 def test_a_loop_and_a_dangling_link_get_the_errors_of_the_kernel(mount: Mount) -> None:
     inside = mount.safe(TARS["gzip"]) / "IMG"
     for name, number in (("loop", errno.ELOOP), ("dangling", errno.ENOENT)):
@@ -163,6 +141,7 @@ def test_a_loop_and_a_dangling_link_get_the_errors_of_the_kernel(mount: Mount) -
         assert caught.value.errno == number
 
 
+@pytest.mark.says("A hard link is the same file as its target.")
 def test_a_hard_link_is_the_same_file(mount: Mount) -> None:
     inside = mount.safe(TARS["gzip"]) / "IMG"
     one, other = (inside / "B01.jp2").stat(), (inside / "same.jp2").stat()
@@ -178,6 +157,7 @@ def test_links_that_lead_out_are_said_in_the_log(mount: Mount) -> None:
     assert any("2 symbolic links lead out of their product" in line for line in mount.logged())
 
 
+@pytest.mark.says("A bare file that is packed so (`.nc.gz`) is shown unpacked, as `.nc`.")
 @pytest.mark.parametrize("uid", [NC, NC_GZ], ids=["as it is", "packed"])
 def test_a_single_file_is_shown_unpacked(mount: Mount, uid: str) -> None:
     root = mount.safe(uid)
@@ -188,6 +168,7 @@ def test_a_single_file_is_shown_unpacked(mount: Mount, uid: str) -> None:
     assert file.read_bytes() == NETCDF
 
 
+@pytest.mark.says("an encrypted member, an unknown compression")
 def test_an_odd_zip_is_shown_and_what_cannot_be_read_says_so(mount: Mount) -> None:
     root = mount.safe(ZIP)
     assert names(root) == ["above.txt", "bzip2", "link", "lzma", "secret.xml", "win"]
@@ -207,11 +188,12 @@ def test_a_copy_of_a_whole_product_is_the_same_tree(mount: Mount, tmp_path: Path
     assert str((copy / "IMG/up").readlink()) == ".."
 
 
+@pytest.mark.says("With `extract=false` the product root holds the archive itself, one file.")
 def test_without_extraction_a_packed_archive_is_shown_as_it_is(tmp_path: Path) -> None:
     packed = gzip.compress(make_tar("x"))
-    with Odd(tmp_path / "store", megabytes=0.1) as provider:
-        provider.files[UIDS[0]] = tmp_path / "file"
-        provider.files[UIDS[0]].write_bytes(packed)
+    with Shelf(tmp_path / "store", megabytes=0.1) as provider:
+        (tmp_path / "file").write_bytes(packed)
+        provider.put(UIDS[0], tmp_path / "file")
         result = provider.write_result(tmp_path / "result.geojson")
         with Mount(tmp_path, result, extract="false") as mounted:
             root = mounted.safe(UIDS[0])

@@ -235,6 +235,7 @@ def test_flipped_bits_anywhere_give_a_listing_or_an_error_of_ours() -> None:
 # --- the kind is told by the content ---
 
 
+@pytest.mark.says("What a product is, is told by its content and never by its name")
 def test_the_kind_is_told_by_the_content_and_not_by_the_name() -> None:
     with io.BytesIO() as file:
         with tarfile.open(fileobj=file, mode="w") as made:

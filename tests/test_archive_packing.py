@@ -77,6 +77,7 @@ def unwrapped(data: bytes) -> bytes:
     return b"".join(archive.unwrap(Bytes(data), wrapping(data) or "", "product"))
 
 
+@pytest.mark.says("members that are stored, deflated, or packed by deflate64, bzip2, lzma, xz or zstd are read.")
 @pytest.mark.parametrize("make", ZIPS.values(), ids=ZIPS)
 def test_a_member_of_every_method_comes_out_as_it_went_in(make: Callable[[bytes], bytes]) -> None:
     for data in (b"", b"x", TEXT):

@@ -197,6 +197,7 @@ def test_names_stay_inside(name: str, path: str) -> None:
     assert contents(make_tar((name, b"x"))) == {path: b"x"}
 
 
+@pytest.mark.says("Devices and pipes are not shown.")
 def test_directories_are_listed_and_devices_left_out(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "eofs")
     odd = [entry(kind, kind.encode()) for kind in "346"]
@@ -299,6 +300,7 @@ SPARSE = {
 }
 
 
+@pytest.mark.says("Encrypted ones, ones packed in another way and sparse files of a tar are listed with their sizes")
 @pytest.mark.parametrize("sparse", SPARSE.values(), ids=SPARSE)
 def test_a_sparse_file_is_listed_with_its_size_and_refused(sparse: bytes) -> None:
     one, other = listed(sparse + old(b"other", b"xyz") + bytes(1024)).members

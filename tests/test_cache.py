@@ -197,6 +197,7 @@ TestTheBudgetIsKeptAndTheLeastRecentlyUsedGoesFirst = Budget.TestCase
 TestTheBudgetIsKeptAndTheLeastRecentlyUsedGoesFirst.settings = settings(max_examples=30, stateful_step_count=20)
 
 
+@pytest.mark.says("Least recently used goes first when the limit is near")
 def test_what_was_used_last_is_evicted_last_though_it_was_opened_first(cache: Cache) -> None:
     limited(cache, 3000)
     file = filled(cache, "long open")
@@ -720,6 +721,7 @@ def test_each_member_of_each_version_of_an_archive_has_a_place_of_its_own(names:
     assert {place.parent.name for place in places} == {"members"}
 
 
+@pytest.mark.says("its directories are 0700.")
 def test_what_is_new_can_be_looked_into_by_its_user_alone(tmp_path: Path) -> None:
     mask = os.umask(0)
     try:

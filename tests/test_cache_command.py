@@ -91,6 +91,7 @@ def test_info_tells_where_it_is_and_what_it_holds(tmp_path: Path, filled: Room) 
     assert lines[2] == "products: 2 whole, 1 partly here, 1 pinned"
 
 
+@pytest.mark.says("`eofs cache ls` has a row for each product")
 def test_ls_shows_a_row_for_each_product_by_its_title(tmp_path: Path, filled: Room) -> None:
     found = rows(tmp_path)
     assert set(found) == {TITLES[uid] for uid in UIDS[:3]}
@@ -112,6 +113,7 @@ def test_ls_shows_a_row_for_each_product_by_its_title(tmp_path: Path, filled: Ro
     assert f" {percent} % " in by_name[TITLES[UIDS[2]]]
 
 
+@pytest.mark.says("Of loose files those count that have been begun.")
 def test_the_loose_files_of_a_product_are_one_row(tmp_path: Path) -> None:
     with AssetServer(BANDS) as server:
         room = Room(server, tmp_path / "cache")  # type: ignore[arg-type] # it has a result, as the demo provider
@@ -136,6 +138,7 @@ def test_products_whose_records_are_lost_are_shown_by_their_ids(tmp_path: Path, 
     assert cache(tmp_path, "verify") == "products verified: 2, damaged: 0\n"
 
 
+@pytest.mark.says("`eofs cache` and `eofs doctor` go by `cache_dir` as every layer of the configuration says")
 @pytest.mark.parametrize("way", ["option", "variable", "file", "usual place"])
 def test_the_cache_is_found_by_every_layer_of_the_configuration(tmp_path: Path, filled: Room, way: str) -> None:
     words, env = [], {}
@@ -170,6 +173,7 @@ def test_without_a_word_for_what_to_do_it_is_wrong_usage(tmp_path: Path) -> None
 # -- verify ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("To list or to verify is no use.", "`eofs cache verify` compares each whole product")
 def test_what_is_right_is_found_right_and_counts_as_no_use(tmp_path: Path, filled: Room) -> None:
     path = archive(filled, UIDS[0])
     os.utime(path, (1_000_000_000, 1_000_000_001))
@@ -179,6 +183,7 @@ def test_what_is_right_is_found_right_and_counts_as_no_use(tmp_path: Path, fille
     assert (path.stat().st_atime, path.stat().st_mtime) == (1_000_000_000, 1_000_000_001)
 
 
+@pytest.mark.says("What is damaged is removed, so that it comes afresh; the exit status is 1.")
 @pytest.mark.parametrize(
     ("with_checksum", "place"),
     [(True, 0.01), (True, 0.5), (True, 0.999), (False, 0.01), (False, 0.5)],
@@ -255,6 +260,7 @@ def left(home: Path) -> set[str]:
     return set(rows(home))
 
 
+@pytest.mark.says("what is pinned unless `--pinned` says otherwise")
 def test_clear_keeps_what_is_pinned_unless_it_is_told_otherwise(tmp_path: Path, filled: Room) -> None:
     said = cache(tmp_path, "clear", "--yes")
     assert said.startswith("freed: ")
@@ -291,6 +297,7 @@ def test_where_nobody_can_be_asked_clear_wants_to_be_told_that_it_is_meant(tmp_p
     assert len(left(tmp_path)) == 3
 
 
+@pytest.mark.says("`eofs cache clear` asks first, or wants `--yes`.")
 @pytest.mark.parametrize(("answer", "goes"), [("y", True), ("Yes", True), ("n", False), ("", False), ("what", False)])
 def test_on_a_terminal_clear_asks_and_only_yes_means_it(tmp_path: Path, filled: Room, answer: str, goes: bool) -> None:
     ours, theirs = pty.openpty()

@@ -338,6 +338,7 @@ def test_odd_links_leave_the_provider_unknown(links: object) -> None:
     assert read_one(item).provider == "unknown"
 
 
+@pytest.mark.says("A product that a result holds twice is shown once.")
 def test_the_same_product_counts_once_and_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="eofs.catalog")
     first = {**feature(title="first", downloadLink="https://h.example/1"), "bbox": []}

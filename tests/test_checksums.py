@@ -139,6 +139,7 @@ HEADS = {
 }  # fmt: skip
 
 
+@pytest.mark.says("What has come is compared with the checksum of the search result")
 @pytest.mark.parametrize(("headers", "with_the_whole", "with_a_part"), HEADS.values(), ids=HEADS)
 def test_the_head_of_a_reply_tells_the_checksum_of_the_whole_file(
     headers: dict[str, str], with_the_whole: Checksum | None, with_a_part: Checksum | None

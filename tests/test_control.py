@@ -73,6 +73,7 @@ def tape(tmp_path: Path, store: Path) -> Iterator[tuple[DemoProvider, Mount]]:
 # -- cancel ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("`cancel`: who waits gets ECANCELED", "stopped by `eofs cancel`")
 @mounted
 def test_cancel_releases_all_who_wait_and_the_order_stays_placed(
     tape: tuple[DemoProvider, Mount], readers: list[subprocess.Popen[str]]
@@ -113,6 +114,9 @@ def test_cancel_of_a_download_keeps_what_has_arrived(mount: Mount, provider: Dem
     assert provider.bytes_sent(ONLINE) - sent <= provider.archive(ONLINE).stat().st_size - arrived
 
 
+@pytest.mark.says(
+    "`eofs cancel`, `evict` and `retry` take any path inside a product's directory, which they do not look at"
+)
 @mounted
 @pytest.mark.parametrize("inside", ["", "data", "data/{}.SAFE", "data/{}.SAFE/GRANULE/no/such", "status"])
 def test_any_path_inside_a_product_names_it_and_is_not_looked_at(tape: tuple[DemoProvider, Mount], inside: str) -> None:
@@ -215,6 +219,7 @@ def test_evict_frees_all_of_a_product_and_the_next_read_brings_it_again(
     assert provider.bytes_sent(ONLINE) - before >= size
 
 
+@pytest.mark.says("while any program has one of its files open or mapped, and names that.")
 @mounted
 @pytest.mark.parametrize("how", ["open", "mapped"])
 def test_evict_is_refused_while_a_program_has_a_file_open_and_names_it(mount: Mount, how: str) -> None:
@@ -282,6 +287,7 @@ def test_evict_frees_every_loose_file_or_none(tmp_path: Path) -> None:
 # -- retry -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("`retry`: who opens the product next makes eofs ask its provider at once.")
 @mounted
 def test_retry_makes_the_next_open_ask_again_at_once(mount: Mount, provider: DemoProvider) -> None:
     name = mount.product(ONLINE).name
@@ -351,6 +357,7 @@ def test_a_crashed_mount_is_said_to_be_one_and_how_to_mend_it(mount: Mount) -> N
     )
 
 
+@pytest.mark.says("They talk with the program behind the mount over a Unix socket in the cache")
 @mounted
 def test_the_socket_is_its_users_alone_and_goes_with_the_mount_and_left_overs_with_the_next(mount: Mount) -> None:
     path = Path(os.fsdecode(os.getxattr(mount.root, "user.eofs.control")))

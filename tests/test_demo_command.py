@@ -60,7 +60,7 @@ def test_the_demo_needs_no_directory_and_names_the_one_that_it_makes(start: Star
     assert demo.wait(60) == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_demo_and_what_it_made_goes_with_it(
     start: Start, tmp_path: Path, number: signal.Signals
 ) -> None:

@@ -42,6 +42,7 @@ def configure(home: Path, text: str, mode: int = 0o600) -> None:
     file.chmod(mode)
 
 
+@pytest.mark.says("only that makes its exit status 1; what they can do without is a hint.")
 @mounts
 def test_where_nothing_is_wrong_every_line_is_ok_or_a_hint_and_the_exit_status_is_0(tmp_path: Path) -> None:
     found = lines(tmp_path)

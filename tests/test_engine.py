@@ -57,7 +57,7 @@ from eofs.errors import (
     Stalled,
     Unreachable,
 )
-from eofs.fetch import failures
+from eofs.fetch import failures, quicklooks
 from eofs.fetch.members import Members
 from eofs.model import Checksum, Member
 from eofs.nodes import NOBODY, Caller
@@ -271,6 +271,7 @@ def test_a_link_along_which_others_stand_gets_no_credentials(room: Room) -> None
 # -- a product on tape -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("`wait` is the minutes between two checks (2)")
 def test_a_product_on_tape_is_asked_for_every_wait_until_it_comes(
     opened: Callable[..., Room], leaping: LeapingClock
 ) -> None:
@@ -362,6 +363,7 @@ def test_twenty_readers_make_one_order_and_one_download(room: Room, uid: str) ->
     assert room.provider.peak == 1
 
 
+@pytest.mark.says("A waiting order holds none of the provider's connections.")
 def test_a_product_that_waits_holds_up_no_other_one(opened: Callable[..., Room], hand: HandClock) -> None:
     room = opened(clock=hand.now, staging_seconds=100)
     engine = room.start(clock=hand, wait=1, timeout=20, connections=1)
@@ -438,6 +440,22 @@ def test_at_the_deadline_the_order_stays_placed_and_the_next_open_goes_on_waitin
     assert room.cache.records.order(product) is None
 
 
+@pytest.mark.says("The deadline is for the wait: a download that is under way is waited for as long as bytes come.")
+def test_a_download_that_is_under_way_at_the_deadline_is_waited_for(
+    opened: Callable[..., Room], hand: HandClock
+) -> None:
+    room = opened(clock=hand.now)
+    product, release = room.products[ONLINE[0]], threading.Event()
+    room.provider.ranges = False
+    room.provider.script[ONLINE[0]].append(Reply(stall_after=1000, release=release))
+    engine = room.start(clock=hand, wait=1, timeout=20)
+    reading = aside(content, engine, product, MANIFEST)
+    until(lambda: room.status(engine, product).downloaded == 1000)
+    hand.move(2000)
+    release.set()
+    assert reading.result(60)
+
+
 def test_the_time_of_an_order_survives_a_restart(opened: Callable[..., Room], hand: HandClock) -> None:
     room = opened(clock=hand.now, staging_seconds=100)
     product, begun = room.products[OFFLINE[0]], hand.time
@@ -479,6 +497,7 @@ def test_who_joins_later_prolongs_the_wait_for_itself_only(opened: Callable[...,
     assert asked(room, OFFLINE[0]) == [202] * 5 + [200]
 
 
+@pytest.mark.says("With `timeout` 0 the provider is asked once.")
 def test_with_no_time_the_provider_is_asked_once(room: Room) -> None:
     engine = room.start(timeout=0)
     with pytest.raises(NotReady, match="stays placed"):
@@ -809,6 +828,7 @@ def test_without_byte_ranges_a_cut_download_starts_afresh(opened: Callable[..., 
     assert room.provider.bytes_sent(uid) == 100_000 + len(archive_of(room, uid))
 
 
+@pytest.mark.says("Bytes of two versions are never mixed")
 def test_another_version_is_never_put_beside_the_first(room: Room, leaping: LeapingClock) -> None:
     uid, data = ONLINE[0], archive_of(room, ONLINE[0])
     room.provider.script[uid].append(Reply(200, {**ZIP, "ETag": '"old"'}, b"\0" * len(data), cut_after=100_000))
@@ -865,6 +885,7 @@ def kept(room: Room) -> list[str]:
     return [path.name for path in (room.directory / "products").rglob("*") if path.is_file()]
 
 
+@pytest.mark.says("Wrong bytes are fetched afresh once; then it is EIO.")
 def test_wrong_bytes_are_fetched_afresh_once(room: Room) -> None:
     uid, data = ONLINE[0], archive_of(room, ONLINE[0])
     room.provider.script[uid].append(Reply(200, ZIP, data[:-1] + b"x"))
@@ -976,6 +997,7 @@ def test_unextracted_an_archive_is_one_file(room: Room) -> None:
 # -- the cache -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("A product that cannot fit is refused before it is ordered.")
 def test_a_product_larger_than_the_cache_is_refused_without_a_request(room: Room) -> None:
     engine = room.start(limit=100_000)
     with pytest.raises(CacheFull, match="raise cache_size"):
@@ -1274,6 +1296,23 @@ def test_a_quicklook_link_that_is_none_is_not_supported(room: Room, link: str) -
         room.start().quicklook(replace(room.products[ONLINE[0]], quicklook=link), NOBODY)
 
 
+@pytest.mark.says("A quicklook that is slow to come answers EAGAIN after 10 seconds, and still comes")
+def test_a_quicklook_that_is_slow_to_come_is_said_to_be_so_and_still_comes(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert quicklooks.PATIENCE == 10
+    monkeypatch.setattr(quicklooks, "PATIENCE", 0.2)
+    with Canned(http(200, b"picture")) as server:
+        server.free.clear()
+        engine, product = room.start(), replace(room.products[ONLINE[0]], quicklook=f"{server.url}/x.png")
+        with pytest.raises(NotReady, match="is slow to come"):
+            engine.quicklook(product, NOBODY)
+        server.free.set()
+        until(lambda: room.cache.records.quicklook(product) == b"picture")
+        assert engine.quicklook(product, CRAWLER) == b"picture"
+        assert len(server.asked) == 1
+
+
 def test_who_waits_for_a_quicklook_can_give_up_and_ask_again(room: Room) -> None:
     def check() -> None:
         raise Interrupted("interrupted")
@@ -1308,6 +1347,7 @@ def test_a_crawler_gets_what_is_in_the_cache(room: Room) -> None:
     assert asked(room, ONLINE[0]) == [200]
 
 
+@pytest.mark.says("Crawlers are known by their process name")
 @pytest.mark.parametrize(
     ("program", "refused"),
     [
@@ -1419,6 +1459,7 @@ def test_no_descriptor_and_no_thread_is_left(room: Room, leaping: LeapingClock) 
 # -- two processes ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("Many readers, one order, one download; also across processes and mounts that share a cache.")
 @pytest.mark.parametrize("uid", [ONLINE[0], OFFLINE[0]])
 def test_two_engines_on_one_cache_make_one_order_and_one_download(room: Room, uid: str) -> None:
     one, other = room.start(), room.start()

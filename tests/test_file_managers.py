@@ -1,47 +1,65 @@
-"""A real file manager is shown real mounts: what looking around with it costs, and what it means to enter `data/`."""
+"""Real file managers are shown real mounts: what looking around with them costs, and what it means to enter `data/`."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
-import signal
-import subprocess
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import LIST, Mount, environment, ranges_of, runs, until
+from conftest import LIST, OFFLINE, ONLINE, Mount, ranges_of, run, until
+from desktop import PROGRAMS, Desktop, needs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+    from pathlib import Path
 
     from eofs.demo import DemoProvider
 
-NEEDED = ("nautilus", "Xvfb", "dbus-run-session")
-pytestmark = [
-    pytest.mark.mount,
-    pytest.mark.skipif(not all(map(shutil.which, NEEDED)), reason=f"not here: all of {', '.join(NEEDED)}"),
+says = pytest.mark.says
+pytestmark = [pytest.mark.mount, needs(*PROGRAMS)]
+
+NEVER = 1e9  # seconds
+
+
+@dataclass(frozen=True)
+class Manager:
+    """A file manager; the first one that is started stays, each further one hands its place over to it and ends.
+
+    Attributes:
+        command: what a place is added to.
+        looks_for: a file that it looks for in each directory that it shows, or counts what is in it.
+        counts: it opens each directory of the one that it shows, to count what is in there.
+        keeps: it puts thumbnails where others find them.
+    """
+
+    command: tuple[str, ...]
+    looks_for: str
+    counts: bool = False
+    keeps: bool = True
+
+
+MANAGERS = [
+    pytest.param(Manager(("thunar",), ".hidden"), id="Thunar", marks=needs("thunar")),
+    pytest.param(Manager(("pcmanfm",), ".directory", keeps=False), id="PCManFM", marks=needs("pcmanfm")),
+    pytest.param(Manager(("nautilus", "--new-window"), ".hidden", counts=True), id="Nautilus", marks=needs("nautilus")),
 ]
 
-OFFLINE = "22d0e655-47c0-5fc4-9550-752d08473d00"
 
-# A screen that nobody sees, a session bus, and Nautilus, which shows each place that is written to it. The loop goes
-# on while a place is shown: the first Nautilus stays, each further one hands its place over to it and ends.
-DESKTOP = """
-Xvfb -displayfd 1 -screen 0 1280x900x24 -nolisten tcp >display &
-until [ -s display ]; do sleep 0.02; done
-export DISPLAY=":$(cat display)"
-exec dbus-run-session -- sh -c 'while read -r place; do nautilus --new-window "$place" & done; wait'
-"""
-# Nothing of this machine's own desktop: its display server, its accessibility bus, its settings, its graphics card.
-PLAIN = {
-    "GDK_BACKEND": "x11",
-    "GSETTINGS_BACKEND": "memory",
-    "GSK_RENDERER": "cairo",
-    "GTK_A11Y": "none",
-    "NO_AT_BRIDGE": "1",
-}
+class Screen:
+    """A file manager on a desktop, and the mount that it shows."""
+
+    def __init__(self, manager: Manager, desktop: Desktop, mount: Mount) -> None:
+        self.manager, self.desktop, self.mount = manager, desktop, mount
+
+    def show(self, place: Path) -> None:
+        """Show a directory; returns at once."""
+        self.desktop.start(*self.manager.command, place.as_uri())
+
+    def has_looked_into(self, *places: Path) -> bool:
+        """Tell whether it has shown these directories, or counted what is in them."""
+        logged = "\n".join(self.mount.logged())
+        wanted = (place.relative_to(self.mount.root) / self.manager.looks_for for place in places)
+        return all(f" getattr /{path}: " in logged for path in wanted)
 
 
 @pytest.fixture
@@ -51,89 +69,87 @@ def mount(tmp_path: Path, provider: DemoProvider) -> Iterator[Mount]:
         yield mounted
 
 
-@pytest.fixture
-def show(mount: Mount) -> Iterator[Callable[[Path], object]]:
-    """Show a directory in Nautilus; returns at once."""
-    runtime = mount.home / "run"
-    runtime.mkdir(mode=0o700)
-    with (
-        (mount.home / "desktop.log").open("w") as log,
-        subprocess.Popen(
-            ["sh", "-c", DESKTOP],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            text=True,
-            cwd=mount.home,
-            env=environment(mount.home) | PLAIN | {"XDG_RUNTIME_DIR": str(runtime)},
-            start_new_session=True,  # so that all of it can be ended by one number
-        ) as desktop,
-    ):
-        assert desktop.stdin
-        try:
-            yield lambda place: print(place.as_uri(), file=desktop.stdin, flush=True)
-        finally:
-            end_group(desktop.pid)
+@pytest.fixture(params=MANAGERS)
+def screen(request: pytest.FixtureRequest, mount: Mount) -> Iterator[Screen]:
+    with Desktop(mount.home) as desktop:
+        yield Screen(request.param, desktop, mount)
 
 
-def end_group(group: int) -> None:
-    """End the processes of a group, those that they started included; by force what does not go by itself."""
-    with contextlib.suppress(AssertionError):
-        os.killpg(group, signal.SIGTERM)
-        until(lambda: not members(group), 5)
-    if members(group):
-        os.killpg(group, signal.SIGKILL)
-        until(lambda: not members(group))
-
-
-def members(group: int) -> list[int]:
-    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    return [pid for pid in pids if runs(pid) and group_of(pid) == group]
-
-
-def group_of(pid: int) -> int | None:
-    with contextlib.suppress(ProcessLookupError):
-        return os.getpgid(pid)
-    return None
-
-
-def has_looked_into(mount: Mount, *places: Path) -> bool:
-    """Tell whether Nautilus has counted what is in these directories: before that it looks for `.hidden` in each."""
-    logged = "\n".join(mount.logged())
-    return all(f"/{place.relative_to(mount.root)}/.hidden" in logged for place in places)
-
-
+@says("a file manager shows the list of products nothing; where it counts what is in each (Nautilus): their quicklooks")
 def test_the_list_of_products_costs_at_most_their_quicklooks(
-    mount: Mount, provider: DemoProvider, show: Callable[[Path], object]
+    screen: Screen, mount: Mount, provider: DemoProvider
 ) -> None:
-    # To count what is in a product's directory, Nautilus asks for the size of all that is in it.
-    show(mount.root)
-    until(lambda: has_looked_into(mount, *mount.root.iterdir()))
+    screen.show(mount.root)
+    until(lambda: screen.has_looked_into(mount.root))
+    if screen.manager.counts:  # for that, it asks for the size of all that is in there
+        until(lambda: screen.has_looked_into(*mount.root.iterdir()))
     until(lambda: not provider.under_way)
     asked = [(request.kind, request.uid) for request in provider.requests]
-    assert {kind for kind, _ in asked} <= {"quicklook"}
+    assert {kind for kind, _ in asked} <= ({"quicklook"} if screen.manager.counts else set())
     assert len(asked) == len(set(asked))
 
 
-def test_the_folder_of_a_product_costs_its_quicklook_and_nothing_else(
-    mount: Mount, provider: DemoProvider, show: Callable[[Path], object]
+@needs("nautilus")
+def test_nautilus_that_does_not_count_asks_for_nothing(mount: Mount, provider: DemoProvider) -> None:
+    with Desktop(mount.home) as desktop:
+        desktop.set("org/gnome/nautilus/preferences", "show-directory-item-counts", "'never'")
+        screen = Screen(Manager(("nautilus", "--new-window"), ".hidden"), desktop, mount)
+        screen.show(mount.root)
+        until(lambda: screen.has_looked_into(mount.root))
+        screen.show(mount.product(OFFLINE) / "data")
+        until(lambda: screen.has_looked_into(mount.product(OFFLINE) / "data"))
+    assert provider.requests == []
+
+
+@says("it shows a product's directory the quicklook, which becomes its thumbnail")
+def test_the_folder_of_a_product_shows_its_quicklook_and_costs_nothing_else(
+    screen: Screen, mount: Mount, provider: DemoProvider
 ) -> None:
-    show(mount.product(OFFLINE))
-    until(lambda: has_looked_into(mount, mount.product(OFFLINE) / "data"))
-    until(lambda: provider.count(OFFLINE, "quicklook"))
-    assert provider.count() == 1
+    screen.show(mount.product(OFFLINE))
+    until(lambda: screen.has_looked_into(mount.product(OFFLINE)) and provider.count())
+    if screen.manager.counts:
+        until(lambda: screen.has_looked_into(mount.product(OFFLINE) / "data"))
+    if screen.manager.keeps:
+        until(lambda: screen.desktop.thumbnails(mount.product(OFFLINE) / "quicklook.jpg"))
+    assert provider.count() == provider.count(OFFLINE, "quicklook") == 1
     assert provider.under_way == 0
     assert mount.status(OFFLINE)["storageStatus"] == "OFFLINE"
 
 
+@says("it shows `data/` nothing; where it counts what is in there (Nautilus): as `opendir` of the product root")
 def test_entering_data_orders_that_product_once_and_asks_for_its_list_of_files(
-    mount: Mount, provider: DemoProvider, show: Callable[[Path], object]
+    screen: Screen, mount: Mount, provider: DemoProvider
 ) -> None:
-    show(mount.product(OFFLINE))
-    until(lambda: has_looked_into(mount, mount.product(OFFLINE) / "data"))
-    show(mount.product(OFFLINE) / "data")
-    until(lambda: mount.status(OFFLINE)["local"] == "partial" and not provider.under_way)
+    screen.show(mount.product(OFFLINE))
+    until(lambda: screen.has_looked_into(mount.product(OFFLINE)))
+    screen.show(mount.product(OFFLINE) / "data")
+    until(lambda: screen.has_looked_into(mount.product(OFFLINE) / "data"))
+    if not screen.manager.counts:
+        assert provider.count(kind="download") == 0
+        screen.show(mount.safe(OFFLINE))
+    until(lambda: mount.status(OFFLINE)["local"] != "absent" and not provider.under_way)
     assert provider.count(OFFLINE, "download", 202) == 1
-    assert [sent for sent in ranges_of(provider, OFFLINE) if sent] == [LIST]
-    assert provider.count(kind="download") == 2
+    first = next(sent for sent in ranges_of(provider, OFFLINE) if sent)
+    assert first == LIST  # after that, what it wants to know the type of
+    assert {request.uid for request in provider.requests} == {OFFLINE}
     assert mount.status(OFFLINE)["storageStatus"] == "ONLINE"
+
+
+@says("While a product waits, a file manager that has entered it goes on answering")
+def test_a_file_manager_that_waits_for_a_product_goes_on_answering(
+    screen: Screen, mount: Mount, provider: DemoProvider
+) -> None:
+    provider.staging_seconds = NEVER
+    screen.show(mount.safe(OFFLINE))
+    until(lambda: mount.status(OFFLINE)["storageStatus"] == "STAGING")
+    screen.show(mount.product(ONLINE))
+    until(lambda: screen.has_looked_into(mount.product(ONLINE)))
+    assert mount.status(OFFLINE)["storageStatus"] == "STAGING"
+
+
+@needs("display", "xdotool")
+def test_a_quicklook_opens_in_an_image_viewer(mount: Mount, provider: DemoProvider) -> None:
+    with Desktop(mount.home) as desktop:
+        desktop.start("display", "-immutable", mount.product(OFFLINE) / "quicklook.jpg")
+        run("xdotool", "search", "--sync", "--onlyvisible", "--name", "quicklook.jpg", env=desktop.env)
+    assert provider.count() == provider.count(OFFLINE, "quicklook") == 1

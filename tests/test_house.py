@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 HOUSE = Path(__file__).parent.parent
 FLOORS = [  # lowest first, as in docs/DESIGN.md; a part is a module or a package of eofs
-    "errors status log daemon",
+    "errors status log daemon inotify",
     "model nodes",
     "catalog config options providers auth archive bare blocks buckets cache checksums credentials extents jobs maps",
     (
@@ -28,7 +28,7 @@ FLOORS = [  # lowest first, as in docs/DESIGN.md; a part is a module or a packag
     "listings",
     "fetch",
     "tree",
-    "control libfuse mount pending",
+    "control libfuse mount pending top",
     "cli api commands demo __init__ __main__",
 ]
 DOORS = {  # the only parts that may use it

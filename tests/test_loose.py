@@ -98,6 +98,7 @@ def scene(**changes: Any) -> Product:
     ]
 
 
+@pytest.mark.says("A product made of assets (STAC) shows a file for each, as it is, under the last name in its link")
 @pytest.mark.parametrize(
     ("hrefs", "paths"),
     [
@@ -123,6 +124,7 @@ def test_a_file_bears_the_last_name_in_its_link(hrefs: list[str], paths: list[st
     assert list(parts_of(scene(), found[::-1], {}).files) == named
 
 
+@pytest.mark.says("Of two of one name, the second by their keys gets `~2` before its suffix.")
 def test_a_file_stands_where_the_result_says_and_never_in_the_way_of_another() -> None:
     found = [
         Asset("a", "https://h/1.tif", size=1, path="X/IMG/1.tif"),
@@ -132,6 +134,7 @@ def test_a_file_stands_where_the_result_says_and_never_in_the_way_of_another() -
     assert list(parts_of(scene(), found, {}).files) == ["X/2.tif", "X/IMG/1.tif", "X/IMG~2"]
 
 
+@pytest.mark.says("Web pages, map services and links to other items are no files of the product.")
 def test_what_is_no_file_of_the_product_is_not_shown() -> None:
     product = scene(
         assets={
@@ -178,6 +181,9 @@ def test_real_items_have_the_names_of_their_files() -> None:
 # -- listing
 
 
+@pytest.mark.says(
+    "Of a product of loose files, a look inside asks for the sizes that the result does not say, by one HEAD each"
+)
 def test_sizes_are_asked_for_by_one_head_each(shelf: Callable[..., Room], bands: AssetServer) -> None:
     engine, product = start(shelf(bands))
     found = {each.path: each.size for each in engine.listing(product, NOBODY).members}
@@ -235,6 +241,7 @@ def test_a_server_of_few_manners_is_asked_in_another_way(shelf: Callable[..., Ro
         assert content(engine, product, "B01.tif") == served.content
 
 
+@pytest.mark.says("A file that is not there (404) or refused is left out, and the log says so")
 def test_files_that_are_not_there_or_refused_are_left_out_and_the_log_says_so(
     shelf: Callable[..., Room], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -388,6 +395,7 @@ def test_only_the_files_that_are_read_are_brought_where_nothing_else_is_wanted(
     assert bands.sent() == len(BANDS["B02.tif"])
 
 
+@pytest.mark.says("with `fetch=whole` the first one for the rest of the product, a file after the other")
 def test_the_first_read_of_a_file_brings_the_rest_of_the_product(
     shelf: Callable[..., Room], bands: AssetServer
 ) -> None:
@@ -438,6 +446,7 @@ def test_all_of_a_product_is_brought_by_one_request_for_each_small_file_and_by_s
         assert not engine._client(product.provider).slots.pressed  # nothing was taken for a reader's wish
 
 
+@pytest.mark.says("A product that is larger than the cache is brought only where it is read.")
 def test_a_product_larger_than_the_cache_is_brought_where_it_is_read_only(
     shelf: Callable[..., Room], bands: AssetServer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -464,6 +473,7 @@ def test_what_has_come_is_served_without_network_after_a_restart(
     assert len(bands.asked) == asked
 
 
+@pytest.mark.says("Each loose file is a file of the cache: by itself it is resumed, verified and evicted.")
 def test_a_download_goes_on_after_a_restart(shelf: Callable[..., Room], bands: AssetServer) -> None:
     room = shelf(bands)
     engine, product = start(room)
@@ -549,6 +559,7 @@ def test_wrong_bytes_are_not_taken_for_whole(shelf: Callable[..., Room]) -> None
         assert room.status(engine, product).local is not Local.COMPLETE
 
 
+@pytest.mark.says("One that has another size than was said is EIO once")
 def test_a_size_that_the_result_has_wrong_is_mended(shelf: Callable[..., Room]) -> None:
     with AssetServer({"B01.tif": BANDS["B01.tif"]}) as server:
         server.changes = {"assets": assets(server, file__size=lambda *_: 77)}
@@ -662,6 +673,7 @@ def pick(room: Room, feature: Any) -> Product:
     return room.products[feature["properties"]["uid"]]
 
 
+@pytest.mark.says("a product that is ONLINE is shown and read so")
 def test_the_files_of_an_archive_are_read_without_it_where_the_provider_lists_them(
     shelf: Callable[..., Room], nodes: NodesServer
 ) -> None:
@@ -688,6 +700,7 @@ def test_entries_whose_sizes_nobody_says_are_asked_for_theirs(shelf: Callable[..
         assert server.asked("zip") == []
 
 
+@pytest.mark.says("Which of the two stays as it is while mounted.")
 def test_where_the_list_fails_the_archive_is_read_and_the_choice_stays(
     shelf: Callable[..., Room], nodes: NodesServer, caplog: pytest.LogCaptureFixture
 ) -> None:

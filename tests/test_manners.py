@@ -269,6 +269,7 @@ def whole(room: Room, engine: Engine, product: Product) -> bytes:
     return room.cache.archive(product).read_bytes()
 
 
+@pytest.mark.says("A part that is not the part asked for, or that was compressed on its way, is not taken")
 @pytest.mark.parametrize(("manner", "once"), MANNERS.values(), ids=MANNERS)
 def test_every_byte_is_right(
     room: Room,

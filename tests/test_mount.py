@@ -93,6 +93,7 @@ def test_metadata_is_the_feature_as_the_result_holds_it(mount: Mount) -> None:
         assert json.loads((mount.root / title / "metadata.json").read_bytes()) == feature
 
 
+@pytest.mark.says("Directories have the permissions 0555, files 0444, and belong to the user who mounted")
 def test_directories_are_0555_and_files_0444_and_both_belong_to_who_mounted(mount: Mount, safe: Path) -> None:
     for path in [*everything(mount.product(ONLINE)), mount.root]:
         found = path.stat()
@@ -108,6 +109,7 @@ def test_a_product_directory_bears_the_time_of_acquisition_and_a_member_its_own(
     assert {path.stat().st_mtime for path in everything(safe) if path.is_file()} == {produced}
 
 
+@pytest.mark.says("`st_blocks` says the full size.")
 def test_st_blocks_says_the_full_size(mount: Mount, safe: Path) -> None:
     for path in everything(mount.product(ONLINE)):
         found = path.stat()
@@ -155,6 +157,7 @@ def test_the_owner_and_the_permissions_can_be_chosen(home: Path, mount: Mount, t
             assert (found.st_uid, found.st_gid, oct(stat.S_IMODE(found.st_mode))) == (4711, 4712, oct(mode))
 
 
+@pytest.mark.says("`df` shows the cache: its limit, and what is used.")
 def test_df_shows_the_limit_of_the_cache_and_what_is_used(mount: Mount, safe: Path, tmp_path: Path) -> None:
     with Mount(tmp_path, mount.result, cache_dir=mount.cache, cache_size="1G") as limited:
         disk = os.statvfs(limited.root)
@@ -192,6 +195,7 @@ def test_every_write_is_refused(mount: Mount, write: Callable[[Path], object]) -
     assert error_of(write, mount.product(ONLINE)) == "EROFS"
 
 
+@pytest.mark.says("`Thumbs.db`, `.DS_Store`, `.git` and the like never exist")
 @pytest.mark.parametrize("where", ["mount", "product", "data", "product root"])
 @pytest.mark.parametrize(
     "name", [".hidden", ".Trash", ".Trash-1000", "autorun.inf", ".directory", "desktop.ini", ".git"]
@@ -270,6 +274,7 @@ def test_an_open_status_file_stays_what_it_was_and_the_next_open_is_current(
     assert before_size > 0
 
 
+@pytest.mark.says("The same keys are extended attributes of the product's directory")
 @pytest.mark.parametrize("uid", [ONLINE, UIDS[9]], ids=["complete", "absent"])
 def test_the_attributes_of_a_product_say_what_its_status_says(mount: Mount, uid: str) -> None:
     directory, said = mount.product(uid), mount.status(uid)
@@ -300,6 +305,7 @@ def fresh(tmp_path: Path, store: Path) -> Iterator[tuple[Mount, DemoProvider]]:
         yield mount, provider
 
 
+@pytest.mark.says("`cat status`, `cat metadata.json`; `find -maxdepth 3` nothing")
 def test_looking_at_the_tree_costs_nothing_and_the_quicklooks_cost_one_request_each(
     fresh: tuple[Mount, DemoProvider],
 ) -> None:
@@ -318,6 +324,7 @@ def test_looking_at_the_tree_costs_nothing_and_the_quicklooks_cost_one_request_e
     assert provider.count(kind="quicklook", status=200) == provider.count() == 10
 
 
+@pytest.mark.says("the quicklook, once; then never again, also after a restart")
 def test_a_quicklook_is_asked_for_once_and_then_never_again(fresh: tuple[Mount, DemoProvider]) -> None:
     mount, provider = fresh
     picture = (Path(__file__).parent.parent / f"eofs/demo/quicklooks/{TITLES[OFFLINE]}.jpg").read_bytes()
@@ -332,6 +339,7 @@ def test_a_quicklook_is_asked_for_once_and_then_never_again(fresh: tuple[Mount, 
     assert provider.count() == provider.count(kind="quicklook") == 1
 
 
+@pytest.mark.says("`opendir` of the product root, or a look-up of any name inside the order if it is OFFLINE")
 @pytest.mark.parametrize("way", ["list the product root", "stat a path inside", "walk through it"])
 def test_stepping_into_a_product_orders_waits_and_asks_for_its_list_of_files(
     fresh: tuple[Mount, DemoProvider], way: str
@@ -351,6 +359,7 @@ def test_stepping_into_a_product_orders_waits_and_asks_for_its_list_of_files(
     assert (said["storageStatus"], said["local"], said["downloaded"]) == ("ONLINE", "partial", 131072)
 
 
+@pytest.mark.says("the bytes that are read, first; and, with `fetch=whole` (the default), the rest of the product")
 def test_the_first_read_brings_what_is_read_and_then_the_rest_of_the_product(
     fresh: tuple[Mount, DemoProvider],
 ) -> None:
@@ -365,6 +374,9 @@ def test_the_first_read_brings_what_is_read_and_then_the_rest_of_the_product(
     assert provider.count() == before
 
 
+@pytest.mark.says(
+    "From a provider that serves no byte ranges the whole archive comes in order, before its files are listed"
+)
 def test_a_provider_that_serves_no_ranges_is_asked_once_and_sends_all_before_anything_is_listed(
     fresh: tuple[Mount, DemoProvider],
 ) -> None:
@@ -376,6 +388,8 @@ def test_a_provider_that_serves_no_ranges_is_asked_once_and_sends_all_before_any
     assert provider.count() == provider.count(ONLINE, "download", 200) == 1
 
 
+@pytest.mark.says("a crawler asks for what is not in the cache EACCES")
+@pytest.mark.says("any of this by a crawler nothing: what is in the cache is served, the rest is EACCES")
 def test_a_crawler_gets_what_is_here_and_nothing_else(mount: Mount, safe: Path, provider: DemoProvider) -> None:
     crawl = "import os, sys; open('/proc/self/comm', 'w').write('updatedb'); print(len(os.listdir(sys.argv[1])))"
     before = asked(provider)
@@ -439,6 +453,7 @@ def test_a_file_can_be_copied_by_the_kernel(safe: Path, tmp_path: Path, provider
     assert md5 == provider.md5sums(ONLINE)[str(name.relative_to(safe.parent))]
 
 
+@pytest.mark.says("What has come once is not asked for again.")
 def test_reading_again_asks_for_nothing(mount: Mount, safe: Path, provider: DemoProvider) -> None:
     before = asked(provider)
     for path in everything(safe):
@@ -447,6 +462,7 @@ def test_reading_again_asks_for_nothing(mount: Mount, safe: Path, provider: Demo
     assert provider.count() == before
 
 
+@pytest.mark.says("A complete product is served with no network and no credentials.")
 def test_a_product_that_is_here_needs_neither_network_nor_credentials(tmp_path: Path, store: Path) -> None:
     settings = tmp_path / ".config/eofs/eofs.yml"
     settings.parent.mkdir(parents=True)

@@ -73,6 +73,10 @@ def seconds(action: Callable[[], object]) -> float:
 # -- many readers ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says(
+    "A program that opens the product root, or a path inside, of a product that is not ready blocks.",
+    "It is released by the product being ready",
+)
 def test_twenty_programs_cause_one_order_and_one_list_and_hold_nobody_up(
     tmp_path: Path, store: Path, readers: list[subprocess.Popen[str]]
 ) -> None:
@@ -99,6 +103,7 @@ def test_twenty_programs_cause_one_order_and_one_list_and_hold_nobody_up(
         assert provider.bytes_sent(OFFLINE) == 131072
 
 
+@pytest.mark.says("At most `max_orders` orders are under way at a time; a further one waits its turn.")
 def test_no_more_orders_than_max_orders_are_under_way(
     tmp_path: Path, store: Path, readers: list[subprocess.Popen[str]]
 ) -> None:
@@ -130,6 +135,7 @@ def end(reader: subprocess.Popen[str], number: int) -> None:
     assert reader.wait(60) == -number
 
 
+@pytest.mark.says("Ctrl-C and `kill` free the program within half a second")
 @pytest.mark.parametrize("way", ["list", "stat", "open"])
 @pytest.mark.parametrize("name", ["INT", "TERM", "KILL"])
 def test_a_signal_ends_a_waiting_program_at_once_and_no_other(
@@ -237,6 +243,7 @@ def line_of(process: subprocess.Popen[str], beginning: str) -> str:
     return next(line for line in process.stdout if line.startswith(beginning)).rstrip()
 
 
+@pytest.mark.says("never end a wait, unless they end the program.")
 def test_signals_that_mean_nothing_of_the_kind_do_not_disturb_a_wait(
     shared: Mount, tape: DemoProvider, readers: list[subprocess.Popen[str]]
 ) -> None:
@@ -255,6 +262,8 @@ def test_signals_that_mean_nothing_of_the_kind_do_not_disturb_a_wait(
 # -- not waiting -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("not ready by the deadline, `block=false`, O_NONBLOCK")
+@pytest.mark.says("At the deadline it gets EAGAIN.", "the next open goes on waiting without a second order")
 def test_at_the_deadline_a_program_is_told_to_try_again_and_the_next_one_goes_on_with_the_same_order(
     tmp_path: Path, tape: DemoProvider
 ) -> None:
@@ -307,6 +316,7 @@ def is_read(path: Path) -> bool:
     return False
 
 
+@pytest.mark.says("With `block=false` nothing ever waits: EAGAIN at once")
 def test_with_block_false_nothing_waits_and_the_product_comes_all_the_same(
     tmp_path: Path, provider: DemoProvider
 ) -> None:
@@ -325,6 +335,7 @@ def test_with_block_false_nothing_waits_and_the_product_comes_all_the_same(
             until(lambda uid=uid: mount.status(uid)["local"] == "complete")  # type: ignore[misc]
 
 
+@pytest.mark.says("O_NONBLOCK does the same for one open of a file.")
 def test_a_file_opened_with_o_nonblock_is_not_waited_for(mount: Mount, provider: DemoProvider) -> None:
     path = mount.bring(ONLINE) / "INSPIRE.xml"
     content = path.read_bytes()
@@ -339,6 +350,7 @@ def test_a_file_opened_with_o_nonblock_is_not_waited_for(mount: Mount, provider:
     os.close(file)
 
 
+@pytest.mark.says("ordering or paying is switched off (`order=never`")
 def test_with_order_never_nothing_is_ordered_and_what_is_online_is_served(
     tmp_path: Path, provider: DemoProvider
 ) -> None:
@@ -409,6 +421,11 @@ def assert_fails(mount: Mount, provider: DemoProvider, uid: str, failure: Failur
         assert provider.count(uid) == len(replies)
 
 
+@pytest.mark.says("the bytes are wrong (checksum, CRC, broken archive) after one fresh try EIO")
+@pytest.mark.says("the provider failed (5xx after retries, other 4xx, a message instead of data)")
+@pytest.mark.says("the provider no longer has it (404, 410), nor has any in `fallback` ENODATA")
+@pytest.mark.says("no credentials configured, or refused (401, 403, a web page instead of data) EACCES")
+@pytest.mark.says("Each failure has one errno, one sentence in `error:` of the status file, and one line in the log.")
 @pytest.mark.parametrize("failure", FAILURES)
 def test_each_failure_has_its_errno_one_sentence_and_one_line_in_the_log(
     failing: tuple[Mount, DemoProvider], failure: str
@@ -416,12 +433,14 @@ def test_each_failure_has_its_errno_one_sentence_and_one_line_in_the_log(
     assert_fails(*failing, UIDS[list(FAILURES).index(failure)], FAILURES[failure])
 
 
+@pytest.mark.says("the provider went silent (no byte for `stall_timeout` seconds, after retries) ETIMEDOUT")
 def test_silence_is_such_a_failure(tmp_path: Path, store: Path) -> None:
     # A mount of its own: with so little patience, any answer of a busy machine may come too late.
     with failing_in(tmp_path, store, [SILENT], stall_timeout=0.3) as (mount, provider):
         assert_fails(mount, provider, UIDS[0], SILENT)
 
 
+@pytest.mark.says("the provider cannot be reached (DNS, refused, reset, after retries")
 def test_a_provider_that_is_not_there_cannot_be_reached(tmp_path: Path, store: Path) -> None:
     settings = tmp_path / ".config/eofs/eofs.yml"
     settings.parent.mkdir(parents=True)

@@ -21,6 +21,7 @@ def product(quicklook: str | None) -> Product:
     )  # fmt: skip
 
 
+@pytest.mark.says("`quicklook` has the suffix that its link says, `.jpg` where it says none.")
 @pytest.mark.parametrize(
     ("link", "name"),
     [

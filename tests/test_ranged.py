@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from eofs.fetch import Engine
-    from eofs.model import Member, Product
+    from eofs.model import Product
 
 MEGABYTES = 8
 ONE = ten_products()[:1]
@@ -133,6 +133,7 @@ def is_complete(room: Room, engine: Engine, product: Product) -> bool:
 both = pytest.mark.parametrize("fetch", ["lazy", "whole"])
 
 
+@pytest.mark.says("The list of files of a zip is its last 128 KiB")
 @both
 def test_a_list_of_files_costs_one_small_request(room: Room, fetch: str) -> None:
     engine, product = start(room, fetch)
@@ -141,6 +142,7 @@ def test_a_list_of_files_costs_one_small_request(room: Room, fetch: str) -> None
     assert room.provider.bytes_sent(UID) == 131072
 
 
+@pytest.mark.says("its header in the archive and its first 128 KiB")
 def test_a_small_file_costs_one_request_more_and_its_own_bytes(room: Room) -> None:
     engine, product = start(room)
     packed = member(engine, product, "MTD_MSIL1C.xml").packed
@@ -183,6 +185,7 @@ def test_a_product_that_is_read_whole_is_whole_and_every_byte_has_come_once(
     assert sum(came) == size_of(room)
 
 
+@pytest.mark.says("a read here or there brings itself.")
 def test_reads_here_and_there_are_right_and_small(room: Room) -> None:
     engine, product = start(room)
     found = member(engine, product, "_B04.jp2")
@@ -315,6 +318,7 @@ def test_a_provider_that_serves_no_range_at_the_end_serves_the_others(
     assert sum(came) <= found.packed + 131072 + 2048
 
 
+@pytest.mark.says("who opens it again gets the right ones.")
 def test_a_product_that_has_changed_is_said_to_have_and_comes_afresh_when_opened_again(
     room: Room, provider: Meddling
 ) -> None:
@@ -373,21 +377,31 @@ def test_a_member_whose_crc_is_wrong_is_fetched_afresh_once_and_then_corrupt(roo
 @both
 @pytest.mark.parametrize("ending", ["_B04.jp2", "MTD_MSIL1C.xml"])
 def test_who_does_not_wait_finds_the_file_when_he_comes_again(room: Room, fetch: str, ending: str) -> None:
-    engine, product = start(room, fetch)
+    engine, product = start(room, fetch, block=False)
+    until(lambda: comes(lambda: engine.listing(product, NOBODY)))
     found = member(engine, product, ending)
-    with pytest.raises(NotReady, match="is being brought: open it again"):
-        engine.open(product, found, IMPATIENT)
-    until(lambda: opens(engine, product, found))
-    assert b"".join(pieces(engine.open(product, found, IMPATIENT))) == truth(room)[found.path]
+    with pytest.raises(NotReady, match=r"open it again|its status file says how far it is"):
+        engine.open(product, found, NOBODY)
+    until(lambda: comes(lambda: engine.open(product, found, NOBODY).close()))
+    assert b"".join(pieces(engine.open(product, found, NOBODY))) == truth(room)[found.path]
     assert sent(room) <= (found.packed + 200_000 if fetch == "lazy" else size_of(room))
 
 
-def opens(engine: Engine, product: Product, found: Member) -> bool:
+def comes(ask: Callable[[], object]) -> bool:
     try:
-        engine.open(product, found, IMPATIENT).close()
+        ask()
     except NotReady:
         return False
     return True
+
+
+@both
+@pytest.mark.parametrize("ending", ["_B04.jp2", "MTD_MSIL1C.xml"])
+@pytest.mark.says("bytes that are on their way are waited for")
+def test_who_opens_with_o_nonblock_waits_for_bytes_of_what_is_online(room: Room, fetch: str, ending: str) -> None:
+    engine, product = start(room, fetch)
+    found = member(engine, product, ending)
+    assert b"".join(pieces(engine.open(product, found, IMPATIENT))) == truth(room)[found.path]
 
 
 @both
@@ -401,6 +415,7 @@ def test_an_archive_whose_index_is_broken_is_brought_as_a_whole_and_read_without
     assert is_complete(room, engine, product)
 
 
+@pytest.mark.says("With `fetch=lazy` nothing comes but what is read.")
 @pytest.mark.mount
 def test_a_lazy_mount_serves_every_file_and_only_what_is_read(tmp_path: Path, provider: Meddling) -> None:
     result = provider.write_result(tmp_path / "result.geojson")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +21,6 @@ from eofs.status import StorageStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 DAY = 86_400.0
 ORDER = Order(placed=1_600_000_000.25, id="42", answer="état: en cours\n…")
@@ -164,3 +166,22 @@ def test_so_many_orders_as_a_provider_takes_get_a_turn_whoever_asks(tmp_path: Pa
     assert both[0].take_turn("wekeo_main", 1, 3600.0, 1501.0) is None
     for records in both:
         records.close()
+
+
+def test_a_thread_that_ends_leaves_no_file_open(tmp_path: Path) -> None:
+    records = Records(tmp_path / "records")
+    for number in range(30):
+        thread = threading.Thread(target=records.order, args=[product(f"{number}")])
+        thread.start()
+        thread.join()
+    assert len(open_below(tmp_path)) <= 3 * 2  # SQLite has three, and closes one late
+    records.close()
+
+
+def open_below(directory: Path) -> list[str]:
+    """Return the files in a directory that this process has open."""
+    found = []
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the descriptor that the list itself is read from
+            found.append(str(link.readlink()))
+    return [name for name in found if name.startswith(str(directory))]

@@ -103,6 +103,7 @@ def test_an_object_is_read_by_ranges(real: Real, shelf: Callable[..., Any]) -> N
     assert engine.status(product, "/x").downloaded < len(BAND) * 4
 
 
+@pytest.mark.says("A folder of an object store (S3) shows the objects below it, under their names")
 def test_a_folder_is_listed_and_read_object_by_object(real: Real, shelf: Callable[..., Any]) -> None:
     objects = {"t/S2.SAFE/manifest.safe": b"<xml/>", "t/S2.SAFE/GRANULE/B02.jp2": BAND, "t/S2.SAFE/AUX/": b""}
     real.put("data", {**objects, "t/S2.SAFE2/other": b"x", "t/S2.SAFE": b"of the folder's own name"})

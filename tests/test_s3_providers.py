@@ -72,6 +72,7 @@ TILES = {
 }
 
 
+@pytest.mark.says("A tile of Sentinel-2 at Amazon has the files of its whole product")
 @pytest.mark.parametrize("number", [0, 1], ids=["of eodag 2", "of eodag 4"])
 def test_a_tile_found_by_aws_eos_comes_with_what_belongs_to_its_product(number: int, tmp_path: Path) -> None:
     tile, whole = list(TILES.items())[number]

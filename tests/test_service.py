@@ -6,6 +6,7 @@ import configparser
 import os
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -157,6 +158,8 @@ def test_the_unit_mounts_tells_when_it_is_ready_and_stops(
         assert manager.heard() == READY
         assert ls(place) == sorted(TITLES.values())
         assert (tmp_path / "bytes/records").exists() == overridden
+        service.send_signal(signal.SIGHUP)  # as ExecReload does
+        assert manager.heard() == READY.splitlines()[1]
         service.terminate()
         assert manager.heard() == STOPPING
         assert service.communicate(timeout=60) == ("", "")

@@ -178,6 +178,7 @@ def test_whatever_is_said_nothing_is_raised(asset: Any, schemes: Any, stores: An
     assert isinstance(read_terms(json.dumps(item).encode()), dict)
 
 
+@pytest.mark.says("Of STAC's `storage:tier`, `archive`, `glacier` and `deep_archive` are OFFLINE.")
 @pytest.mark.parametrize(
     ("tier", "status"),
     [

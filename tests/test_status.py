@@ -37,6 +37,7 @@ ODD = st.text(
 )
 
 
+@pytest.mark.says("Text that is also YAML, one `key: value` a line")
 def test_the_status_file_is_the_one_of_the_documentation() -> None:
     assert STATUS.text() == (
         "storageStatus: STAGING\n"
@@ -96,6 +97,7 @@ def test_values_are_plain_words_numbers_and_nothing() -> None:
 # -- the table ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("What a result says is a snapshot: the provider's answer wins")
 @pytest.mark.parametrize(("now", "then"), list(itertools.product(StorageStatus, repeat=2)))
 def test_the_providers_answer_wins_over_whatever_was_believed(now: StorageStatus, then: StorageStatus) -> None:
     assert move(now, then) is then
@@ -115,6 +117,7 @@ def test_a_move_that_is_not_in_the_table_is_a_fault_of_the_program(now: Activity
         move(now, then)
 
 
+@pytest.mark.says("A word of another dialect maps to one of ours")
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

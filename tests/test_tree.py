@@ -20,7 +20,7 @@ from eofs.fetch import quicklooks
 from eofs.model import Member, Product
 from eofs.nodes import NOBODY, Caller, Directory, File, Held, Text, entries
 from eofs.status import Activity, Local, Status, StorageStatus
-from eofs.tree import build, name_all, root_name, safe_name
+from eofs.tree import Products, name_all, root_name, safe_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -85,7 +85,7 @@ class Engine:
 
 
 def mounted(engine: Engine, *products: Product) -> Directory:
-    return build(products, engine, "/mnt", STARTED, {"pid": "42"})
+    return Products(name_all(products), engine, "/mnt", STARTED).root({"pid": "42"})
 
 
 def children(node: Node) -> dict[str, Node]:
@@ -142,12 +142,14 @@ def test_the_tree_is_the_one_of_the_documentation() -> None:
     }
 
 
+@pytest.mark.says("`data/` always lists exactly one directory, the product root")
 def test_data_lists_exactly_the_product_root_and_only_that_is_lazy() -> None:
     root = mounted(Engine(listing("a/b/c", "d")), product())
     assert list(children(at(root, S2, "data"))) == [f"{S2}.SAFE"]
     assert [path for path, node in walk(root) if isinstance(node, Directory) and node.lazy] == [f"{S2}/data/{S2}.SAFE"]
 
 
+@pytest.mark.says("A title that already ends so is not doubled.")
 @pytest.mark.parametrize(
     ("title", "root"),
     [
@@ -169,6 +171,7 @@ def test_the_product_root_is_known_by_the_title(title: str, root: str) -> None:
     assert root_name(product(title)) == root
 
 
+@pytest.mark.says("Where the archive's only top-level directory bears the product root's name, the two are one")
 @pytest.mark.parametrize(
     ("title", "paths", "expected"),
     [
@@ -199,6 +202,10 @@ def test_the_only_top_directory_of_that_name_is_the_product_root_all_else_stands
 FOLDERS = st.lists(st.sampled_from("XAB"), max_size=4)
 
 
+@pytest.mark.says(
+    "The product root holds the archive's tree as it is.",
+    "Directories that the archive does not list are made up.",
+)
 @given(st.sets(FOLDERS.map(lambda names: "".join(f"{n}/" for n in names) + "f")), st.sets(FOLDERS.map("/".join)))
 def test_every_file_and_directory_of_any_archive_is_there_once_and_nothing_else(
     files: set[str], directories: set[str]
@@ -221,6 +228,10 @@ def test_deep_paths_are_no_danger() -> None:
 # -- names -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says(
+    "A product's directory is named after its title, else its id.",
+    "`/`, NUL and control characters become `_`.",
+)
 @pytest.mark.parametrize(
     ("title", "name"),
     [
@@ -242,6 +253,7 @@ def test_a_name_keeps_all_that_a_file_system_can_hold(title: str, name: str) -> 
     assert safe_name(title, "id") == name
 
 
+@pytest.mark.says("A name longer than 255 bytes is cut, with a hash of the id at its end.")
 @pytest.mark.parametrize("title", ["x" * 256, "é" * 128, "x" + "😀" * 100])
 def test_a_name_that_is_too_long_is_cut_with_the_hash_of_the_id_at_its_end(title: str) -> None:
     name = safe_name(title, "my id")
@@ -259,6 +271,7 @@ def ids(*products: Product) -> dict[str, str]:
     return {name: one.uid for name, one in name_all(products).items()}
 
 
+@pytest.mark.says("Of two products of one name, the second and later carry `-<id>`")
 def test_of_two_products_of_one_name_the_second_carries_its_id() -> None:
     assert ids(product("T", "2", "b"), product("T", "1", "a")) == {"T": "a", "T-2": "b"}
 
@@ -285,6 +298,7 @@ PRODUCTS = st.lists(
 )
 
 
+@pytest.mark.says("names do not depend on the order in the file.")
 @given(PRODUCTS.flatmap(lambda products: st.tuples(st.just(products), st.permutations(products))))
 def test_names_are_stable_whatever_the_order_and_each_product_has_one(
     both: tuple[list[Product], list[Product]],
@@ -389,6 +403,7 @@ def test_a_product_directory_that_is_asked_for_again_and_again_is_looked_at_once
 # -- what nodes say ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("Inode numbers are unique, and the same from mount to mount.")
 def test_inode_numbers_are_unique_and_the_same_in_every_mount() -> None:
     products = [product(title, quicklook="https://peps.cnes.fr/q.png") for title in ("X", "Y", "X/data", S2)]
     paths = ["member/a", "member/b/", "a", "b", "X/a", "X/member/a", "status", "data/X/a"]
@@ -410,6 +425,7 @@ def test_a_listing_says_the_same_of_each_name_as_its_node() -> None:
             assert list(entries(inside)) == said, path
 
 
+@pytest.mark.says("A product's directory has the time of its acquisition's start")
 def test_times_are_the_acquisition_start_and_inside_data_the_members_own() -> None:
     engine = Engine(Listing("zip", (member("a/b", mtime=123_456_789),), ("empty",)))
     root = mounted(engine, product("X", quicklook="https://peps.cnes.fr/q.png"))
@@ -432,6 +448,7 @@ def test_a_product_without_an_acquisition_time_is_as_old_as_the_mount() -> None:
     assert at(mounted(Engine(), product("X", start=None)), "X").mtime == STARTED
 
 
+@pytest.mark.says("`metadata.json` is the feature as the result holds it, byte for byte.")
 def test_metadata_is_the_feature_byte_for_byte() -> None:
     one = product()
     file = at(mounted(Engine(), one), S2, "metadata.json")
@@ -463,6 +480,7 @@ def test_the_mount_itself_says_about_itself() -> None:
     assert children(root) == {}
 
 
+@pytest.mark.says("It is absent where the result names none.")
 @pytest.mark.parametrize(
     ("link", "name"),
     [

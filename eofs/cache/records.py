@@ -5,6 +5,7 @@ diskcache keeps them (SQLite, with files beside it for what is large); values ar
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sqlite3
@@ -185,6 +186,33 @@ def named(provider: str, uid: str, title: str, *, part_of: str = "", bare: bool 
     )  # fmt: skip
 
 
+class _Store(diskcache.Cache):  # type: ignore[misc] # diskcache has no types
+    """Closes the connection of a thread when the thread ends.
+
+    sqlite3 ties each into a circle, so that it would stay open, with two files, until Python looks for garbage. Threads
+    of libfuse come and go, so that there would be hundreds.
+    """
+
+    @property
+    def _con(self) -> Any:
+        connection, here = super()._con, self._local
+        if getattr(here, "open", None) is None or here.open.connection is not connection:
+            here.open = _Open(connection)
+        return connection
+
+
+class _Open:
+    """What a thread keeps for as long as it lives."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+    def __del__(self) -> None:
+        # It is another thread that has come upon it: then Python closes it after all.
+        with contextlib.suppress(sqlite3.ProgrammingError):
+            self.connection.close()
+
+
 def _opened(directory: Path) -> Any:
     """Open the data base; `sqlite3.DatabaseError` means that it is damaged.
 
@@ -193,7 +221,7 @@ def _opened(directory: Path) -> Any:
     """
     try:
         directory.mkdir(mode=0o700, exist_ok=True)  # diskcache would let others look into it
-        return diskcache.Cache(str(directory), eviction_policy="none")
+        return _Store(str(directory), eviction_policy="none")
     except (sqlite3.OperationalError, OSError) as error:
         raise ConfigError(
             f"the cache directory {directory.parent} cannot be used: {error}; make room there, "

@@ -19,7 +19,7 @@ from eofs.catalog.dialects import read_product
 from eofs.catalog.envelope import split, unpack
 from eofs.catalog.geometry import area, footprint
 from eofs.catalog.packing import pack
-from eofs.errors import ResultError
+from eofs.errors import Empty, ResultError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -69,7 +69,8 @@ def read(text: bytes, source: str = "the search result") -> SearchResult:
     """Read the search result in `text`: GeoJSON, gzipped or not.
 
     Raises:
-        ResultError: it is not GeoJSON, or holds no product.
+        ResultError: it is not GeoJSON.
+        Empty: it holds no product.
     """
     subject = "standard input" if source == "-" else source
     try:
@@ -77,7 +78,7 @@ def read(text: bytes, source: str = "the search result") -> SearchResult:
     except ResultError as error:
         raise ResultError(f"{subject} {error}") from None
     if not features:
-        raise ResultError(f"{subject} holds no products; widen the search")
+        raise Empty(f"{subject} holds no products; widen the search")
     with _no_collection():
         products, left_out = _read_all(features, subject)
     if not products:

@@ -9,14 +9,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eofs import tree
 from eofs.cache.units import lockers
 from eofs.commands.show import attributes, human
 from eofs.control import Control, call
 from eofs.errors import EofsError, InUse, MountError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from eofs.cache import Cache
     from eofs.fetch import Engine
@@ -71,12 +70,16 @@ def _product_at(place: str) -> tuple[Path, str]:
 
 
 class Deeds:
-    """What the program behind a mount does when it is told."""
+    """What the program behind a mount does when it is told.
 
-    def __init__(self, engine: Engine, cache: Cache, products: Sequence[Product], mountpoint: str) -> None:
+    Args:
+        named: returns the product whose directory has a name, if one has.
+    """
+
+    def __init__(self, engine: Engine, cache: Cache, named: Callable[[str], Product | None], mountpoint: str) -> None:
         self._engine = engine
         self._cache = cache
-        self._products = products
+        self._named = named
         self._mountpoint = mountpoint
         self._deeds = {"cancel": self._cancel, "evict": self._evict, "retry": self._retry}
 
@@ -90,7 +93,7 @@ class Deeds:
         Raises:
             EofsError: it cannot be done.
         """
-        product = tree.name_all(self._products).get(name)  # made anew: it is large, and seldom asked for
+        product = self._named(name)
         if product is None:
             raise EofsError(f"{self._mountpoint} has no product {name}")
         return f"{name}: {self._deeds[what](name, product)}"

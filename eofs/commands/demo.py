@@ -6,10 +6,10 @@ import contextlib
 import os
 import shutil
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
-from eofs import catalog, config
+from eofs import config
+from eofs.catalog.sources import Sources
 from eofs.commands.mount import import_fuse, serve, take_signals, usable
 from eofs.demo import DemoProvider
 from eofs.options import choice
@@ -40,8 +40,9 @@ def demo(mountpoint: str | None, typed: dict[str, object]) -> None:
         take_signals()  # the provider has threads
         settings = config.load({"wait": WAIT, "cache_dir": str(work / "cache"), "fallback": "none", **typed})
         with DemoProvider(work / "provider", staging_seconds=STAGING, rate=RATE, log=work / "provider.log") as provider:
-            result = catalog.load(provider.write_result(work / "search_result.geojson"))
-            result = replace(result, products=choice(settings.options).of(result.products, result.source))
+            result = provider.write_result(work / "search_result.geojson")
+            sources = Sources([str(result)], choice(settings.options))
+            sources.load()
 
             def welcome() -> None:
                 print(_WELCOME.format(url=provider.url, work=work, place=target), flush=True)
@@ -50,7 +51,7 @@ def demo(mountpoint: str | None, typed: dict[str, object]) -> None:
                 shutil.rmtree(work, ignore_errors=True)
                 _take_away(made)
 
-            serve(result, target, settings, welcome, foreground=True, tidy=tidy)
+            serve(sources, target, settings, welcome, foreground=True, tidy=tidy)
 
 
 def _take_away(folders: list[Path]) -> None:

@@ -10,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eofs import catalog, tree
+from eofs import tree
+from eofs.catalog.sources import Sources
 from eofs.commands.output import Entry, entries, find, write
-from eofs.commands.show import attributes, mounted, product_directories
+from eofs.commands.show import attributes, is_in_mount, mounted, product_directories
 from eofs.commands.tasks import LOOK, Task, do_all, open_engine
 from eofs.errors import EofsError
 from eofs.options import choice
@@ -44,14 +45,10 @@ def fetch(places: Sequence[str], settings: Config, *, jobs: int, output: Path | 
     options = replace(settings.options, block=True, fetch="whole", crawlers=())
     settings = replace(settings, options=options)
     in_mounts = mounted(_directories(places))
-    saved = {
-        (product.key, product.location): product  # two results may hold the same one
-        for place in places
-        if not _is_directory(place)
-        for product in catalog.load(place).products
-    }
-    wanted = set(choice(options).of([*in_mounts.values(), *saved.values()], ", ".join(places)))
-    names = tree.name_all(product for product in saved.values() if product in wanted)
+    results = [place for place in places if not is_in_mount(place)]
+    saved = Sources(results).load() if results else ()
+    wanted = set(choice(options).of([*in_mounts.values(), *saved], ", ".join(places)))
+    names = tree.name_all(product for product in saved if product in wanted)
     turn = threading.BoundedSemaphore(jobs)
     with contextlib.ExitStack() as at_the_end:
         tasks = [
@@ -65,12 +62,8 @@ def fetch(places: Sequence[str], settings: Config, *, jobs: int, output: Path | 
         return do_all(tasks, "fetched", workers=jobs, waiting=options.max_orders)
 
 
-def _is_directory(place: str) -> bool:
-    return place != "-" and Path(place).is_dir()
-
-
 def _directories(places: Iterable[str]) -> Iterator[Path]:
-    for place in filter(_is_directory, places):
+    for place in filter(is_in_mount, places):
         directory = Path(place).absolute()
         yield from [directory] if "storageStatus" in attributes(directory) else product_directories(directory)
 

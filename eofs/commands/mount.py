@@ -20,6 +20,7 @@ from eofs import daemon, tree
 from eofs.cache import Cache
 from eofs.client import Client
 from eofs.commands.control import Deeds
+from eofs.commands.following import Following
 from eofs.commands.unmount import KIND, fusermount, holders, is_crashed, kind
 from eofs.errors import EofsError, MountError
 from eofs.fetch import Engine
@@ -30,9 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-    from eofs.catalog import SearchResult
+    from eofs.catalog.sources import Sources
     from eofs.config import Config
-    from eofs.nodes import Directory
     from eofs.options import Options
 
 log = logging.getLogger(__name__)
@@ -40,8 +40,8 @@ log = logging.getLogger(__name__)
 LAST_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
-def mount(result: SearchResult, mountpoint: str, settings: Config, *, foreground: bool) -> None:
-    """Mount a search result; returns when the mount is usable, or with `foreground` when it has been unmounted.
+def mount(sources: Sources, mountpoint: str, settings: Config, *, foreground: bool) -> None:
+    """Mount search results; returns when the mount is usable, or with `foreground` when it has been unmounted.
 
     Raises:
         EofsError: it cannot be mounted.
@@ -50,15 +50,15 @@ def mount(result: SearchResult, mountpoint: str, settings: Config, *, foreground
     import_fuse()
     take_signals()
     if foreground:
-        words = ("READY=1", f"STATUS=mounted, with {len(result.products)} products")
-        serve(result, place, settings, lambda: daemon.notify(settings.notify_socket, *words), foreground=True)
+        words = ("READY=1", _told(len(sources.products())))
+        serve(sources, place, settings, lambda: daemon.notify(settings.notify_socket, *words), foreground=True)
         return
     tell = daemon.detach()
     if tell is None:
         return
     status = 1
     try:
-        serve(result, place, settings, lambda: tell(""), foreground=False)
+        serve(sources, place, settings, lambda: tell(""), foreground=False)
         status = 0
     except EofsError as error:
         with contextlib.suppress(OSError):  # when the parent has gone, nobody waits for the reason
@@ -75,7 +75,7 @@ def mount(result: SearchResult, mountpoint: str, settings: Config, *, foreground
 
 
 def serve(
-    result: SearchResult,
+    sources: Sources,
     mountpoint: str,
     settings: Config,
     ready: Callable[[], None],
@@ -83,7 +83,7 @@ def serve(
     foreground: bool,
     tidy: Callable[[], None] = lambda: None,
 ) -> None:
-    """Answer for a mount until it is unmounted, by a signal or by somebody else.
+    """Answer for a mount of search results, which have been read, until a signal or somebody else unmounts it.
 
     `ready` is called when it is mounted, `tidy` before a second signal ends the process where it stands.
     """
@@ -92,38 +92,42 @@ def serve(
     fuse = import_fuse()
     cache = Cache(options.cache_dir, cache_limit(options))
     engine = Engine(cache, options, functools.partial(client, settings))
-    control = Deeds(engine, cache, result.products, mountpoint).listen()
-    root = _root(result, engine, mountpoint, control.path)
+    say = functools.partial(daemon.notify, settings.notify_socket if foreground else "")
+    following = Following(sources, _products(sources, engine, mountpoint), engine, lambda number: say(_told(number)))
+    control = Deeds(engine, cache, following.product, mountpoint).listen()
+    root = following.products.root({"pid": str(os.getpid()), "result": sources.name, "control": str(control.path)})
 
     def begin() -> None:
-        # Not before: what is not mounted yet cannot be unmounted, and the signal would be lost.
-        threading.Thread(target=_await_signals, args=(mountpoint, stop, tidy), name="signals", daemon=True).start()
+        _begin_signals(mountpoint, following.look, stop, tidy)
+        following.start(file_system)
         ready()
 
     def stop() -> None:
+        following.stop()
         file_system.stopping.set()
-        daemon.notify(settings.notify_socket if foreground else "", "STOPPING=1", "STATUS=unmounting")
+        say("STOPPING=1", "STATUS=unmounting")
 
     file_system = fuse.FileSystem(root, Usage(cache), begin, options.umask or 0)
-    try:
-        fuse.serve(file_system, mountpoint, result.source, _flags(options), **_owner(options))
-    finally:
-        stop()
-        control.close()
-        engine.close()
-        cache.close()
-        log.info("%s is unmounted", mountpoint)
+    with contextlib.ExitStack() as at_the_end:  # the last one first
+        for each in (cache.close, engine.close, control.close, stop):
+            at_the_end.callback(each)
+        fuse.serve(file_system, mountpoint, sources.name, _flags(options), **_owner(options))
+    log.info("%s is unmounted", mountpoint)
 
 
-def _root(result: SearchResult, engine: Engine, mountpoint: str, control: Path) -> Directory:
-    """Return the tree of a search result; the log says what is left out of it."""
-    for sentence in result.left_out:
+def _products(sources: Sources, engine: Engine, mountpoint: str) -> tree.Products:
+    """Return what is shown of the search results; the log says what is left out of them."""
+    for sentence in sources.left_out:
         log.warning("%s", sentence)
-    about = {"pid": str(os.getpid()), "result": result.source, "control": str(control)}
     gc.freeze()  # the products stay to the end: Python need not look for garbage among them again and again,
-    root = tree.build(result.products, engine, mountpoint, time.time_ns(), about)
+    products = tree.Products(tree.name_all(sources.products()), engine, mountpoint, time.time_ns())
     gc.freeze()  # nor among their names
-    return root
+    return products
+
+
+def _told(products: int) -> str:
+    """Return what a service manager is told of the mount."""
+    return f"STATUS=mounted, with {products} products"
 
 
 def _flags(options: Options) -> list[str]:
@@ -173,12 +177,21 @@ def import_fuse() -> ModuleType:
     return fuse
 
 
-def _await_signals(mountpoint: str, stop: Callable[[], None], tidy: Callable[[], None]) -> None:
+def _begin_signals(*how: object) -> None:
+    """Heed signals from now on: what is not mounted yet cannot be unmounted, and a signal would be lost."""
+    threading.Thread(target=_await_signals, args=how, name="signals", daemon=True).start()
+
+
+def _await_signals(
+    mountpoint: str, again: Callable[[], None], stop: Callable[[], None], tidy: Callable[[], None]
+) -> None:
     """Unmount when we are told to end: release who waits, then take the mount away, at once or when it is free.
 
-    Told a second time, do not wait until it is free.
+    Told a second time, do not wait until it is free. SIGHUP means `again`, unless it says that our terminal has gone.
     """
-    number = signal.sigwait(LAST_SIGNALS)
+    had_terminal = daemon.has_terminal()
+    while (number := signal.sigwait(LAST_SIGNALS)) == signal.SIGHUP and had_terminal == daemon.has_terminal():
+        again()
     log.info("%s: unmounting", signal.Signals(number).name)
     stop()
     if not fusermount("-u", mountpoint):

@@ -1,4 +1,4 @@
-"""``eofs quicklooks``: all quicklooks of a search result in a directory."""
+"""``eofs quicklooks``: all quicklooks of search results in a directory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eofs import catalog, tree
+from eofs import tree
+from eofs.catalog.sources import Sources
 from eofs.commands.tasks import Task, do_all, open_engine
 from eofs.errors import EofsError
 from eofs.options import choice
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 AT_A_TIME = 4
 
 
-def quicklooks(source: str, directory: str, settings: Config) -> int:
-    """Save the quicklooks of a search result as ``DIR/TITLE.jpg`` and print their paths; returns the exit status.
+def quicklooks(results: Sequence[str], directory: str, settings: Config) -> int:
+    """Save the quicklooks of search results as ``DIR/TITLE.jpg`` and print their paths; returns the exit status.
 
     Raises:
         EofsError: there is no such result, or the directory or the cache cannot be used.
@@ -34,7 +35,7 @@ def quicklooks(source: str, directory: str, settings: Config) -> int:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise EofsError(f"{directory} cannot be made: {error.strerror}; name another directory") from None
-    named = tree.name_all(choice(settings.options).of(catalog.load(source).products, source))
+    named = tree.name_all(Sources(results, choice(settings.options)).load())
     with open_engine(settings) as engine:
         tasks = []
         for name, product in named.items():

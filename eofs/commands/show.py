@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eofs import catalog, tree
+from eofs.catalog.sources import Sources
 from eofs.errors import MountError, ResultError
 from eofs.status import Activity, Local, StorageStatus
 
@@ -24,13 +25,14 @@ WATCH_EVERY = 0.5  # seconds between two looks
 _NUMBERS = ("downloaded", "size")
 
 
-def ls(place: str, choice: Choice, *, as_json: bool) -> None:
-    """Print the chosen products of a search result, or of a mount, as a table or as JSON.
+def ls(places: Sequence[str], choice: Choice, *, as_json: bool) -> None:
+    """Print the chosen products of search results, or of a mount, as a table or as JSON.
 
     Raises:
-        ResultError: `place` is neither, or nothing in it is chosen.
+        ResultError: `places` are neither, or nothing in them is chosen.
     """
-    rows = list(_mounted(Path(place), choice) if Path(place).is_dir() else _saved(place, choice))
+    is_mount = len(places) == 1 and is_in_mount(places[0])
+    rows = list(_mounted(Path(places[0]), choice) if is_mount else _saved(places, choice))
     if as_json:
         print(json.dumps(rows, indent=2))
         return
@@ -48,9 +50,13 @@ def ls(place: str, choice: Choice, *, as_json: bool) -> None:
     table(("NAME", "PROVIDER", "STATUS", "SIZE", "DATE", "CLOUD"), cells, right=(3, 5))
 
 
-def _saved(source: str, choice: Choice) -> Iterable[dict[str, Any]]:
-    products = choice.of(catalog.load(source).products, source)
-    for name, product in tree.name_all(products).items():
+def is_in_mount(place: str) -> bool:
+    """Tell whether a path is that of a mount, or of a product in one."""
+    return bool(attributes(Path(place)))
+
+
+def _saved(results: Sequence[str], choice: Choice) -> Iterable[dict[str, Any]]:
+    for name, product in tree.name_all(Sources(results, choice).load()).items():
         yield _row(name, product, product.status.value, None)
 
 

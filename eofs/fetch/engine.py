@@ -27,6 +27,7 @@ from eofs.fetch.packed import Packed
 from eofs.fetch.quicklooks import Quicklooks, file_name
 from eofs.fetch.stories import Running, Stories
 from eofs.fetch.upkeep import Upkeep
+from eofs.fetch.walkers import Walkers
 from eofs.links import plain
 from eofs.status import Local, Status
 
@@ -57,6 +58,7 @@ class Engine:
         self._client_for = client_for
         self._clock = clock or WallClock()
         self._order_slots = threading.Semaphore(options.max_orders)
+        self._walkers = Walkers(options.max_orders)
         self._mirrors = Mirrors(cache, self._clock, options, self._client, self._refuse_crawlers, self._forget)
         self._quicklooks = Quicklooks(cache, self._clock, self._mirrors, self._client, self._refuse_crawlers)
         self._clients: dict[str, Client] = {}
@@ -111,7 +113,9 @@ class Engine:
             listed = None if asked.location == known.location else self._listing(asked, caller)
             return self._open(asked, found_again(member, listed) if listed else member, caller)
 
-        return self._mirrors.serve(product, caller, ask)
+        reader = self._mirrors.serve(product, caller, ask)
+        self._walkers.open(known, caller)
+        return reader
 
     def bring(self, product: Product, caller: Caller, turn: AbstractContextManager[object], *, pin: bool) -> list[Path]:
         """Bring all of the product into the cache, and return its files there: its archive, or its loose files.
@@ -206,6 +210,8 @@ class Engine:
         if file:
             return file, None
         self._refuse_crawlers(caller)
+        if not product.part_of:  # a file of a product, which is read
+            self._walkers.look(product, caller)
         return self._stories.bring(product, caller, eager=eager)
 
     def _forget_listing(self, product: Product) -> None:

@@ -145,7 +145,7 @@ class Loose:
         options = self._around(product).options
         try:
             self._must_have_size(product, part, part.size, file.size)
-            if not options.lets_wait(caller):
+            if not options.block:
                 self._aside.must_be_here(file, running, 0, part.size, part.title)
         except BaseException:
             self._cache.release(file)

@@ -85,7 +85,7 @@ class Packed:
         format_name = self.listing(product, caller).format
         file, running = self._content(product, caller)
         try:
-            if not self._options.lets_wait(caller):
+            if not self._options.block:
                 self._must_be_here(file, running, member)
             reader = self._members.open(product, file, format_name, member, caller)
         except BaseException:

@@ -17,7 +17,7 @@ from eofs.fetch.failures import Failures
 from eofs.fetch.stage import begin_stage
 from eofs.fetch.story import Story
 from eofs.fetch.window import is_readable_in_order
-from eofs.status import Activity
+from eofs.status import Activity, StorageStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -171,7 +171,7 @@ class Stories:
             if self._closing.is_set():
                 raise Cancelled("eofs is being unmounted")
             story.check()  # it may come to its end only when its provider says something
-            if not options.lets_wait(caller):
+            if not options.lets_wait(caller, is_online=story.stage.storage is StorageStatus.ONLINE):
                 raise NotReady(f"{story.product.title} is not ready; its status file says how far it is")
             if around.clock.now() > deadline and story.resting and story.stage.activity is not Activity.DOWNLOADING:
                 raise NotReady(f"{story.product.title} is not ready yet and stays ordered; open it again later")

@@ -91,6 +91,15 @@ class Upkeep:
         self._loose.retry(product)
         self._quicklooks.retry(product)
 
+    def renew(self, product: Product, before: Product) -> None:
+        """Take a product from the next open on as a newer search result has it; an older one had it as `before`.
+
+        What is under way goes on with what it had. Where the status is another one, that is the last word on it.
+        """
+        self._loose.forget(product)
+        if product.status is not before.status:
+            self._cache.records.note_storage(product, product.status)
+
     def _comes(self, product: Product) -> bool:
         story, _ = self._stories.of(product)
         return story is not None and not (story.done.is_set() or story.is_idle or (story.file and story.file.whole))
