@@ -51,7 +51,7 @@ def is_crashed(place: Path) -> bool:
         with os.scandir(place):  # not `stat`: the attributes of a dead mount live on for a second
             return False
     except OSError as error:
-        return error.errno == errno.ENOTCONN
+        return error.errno in {errno.ENOTCONN, errno.ECONNABORTED}  # the latter at the very moment of the crash
 
 
 def kind(place: Path) -> str:
