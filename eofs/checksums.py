@@ -99,6 +99,11 @@ def from_headers(headers: Mapping[str, str], *, whole: bool) -> Checksum | None:
     return _etag_of_s3(headers)
 
 
+def to_text(checksum: Checksum) -> str:
+    """Return what `from_text` reads: ``name=hex``."""
+    return f"{checksum.algorithm}={checksum.digest}"
+
+
 def is_known(checksum: Checksum) -> bool:
     """Tell whether bytes can be compared with it."""
     return checksum.algorithm in _SIZES

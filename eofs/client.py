@@ -16,7 +16,7 @@ import requests
 
 from eofs import __version__, auth, complaints, faults, heads
 from eofs.errors import AccessRefused, ProviderFailed
-from eofs.faults import CONNECT_TIMEOUT
+from eofs.faults import CONNECT_TIMEOUT, MAX_REDIRECTS
 from eofs.links import host_of, names_a_page
 from eofs.logins import Login
 from eofs.replies import judge, refuse_web_page, words_of
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from eofs.model import Provider
     from eofs.tokens import Question
 
-MAX_REDIRECTS = 10
 QUICKLOOKS = 4  # connections kept open beside those for data
 CHUNK = 128 << 10  # bytes read from the network at a time
 NO_HEAD = frozenset({400, 401, 403, 405, 406, 501})  # statuses of HEAD that say nothing of GET

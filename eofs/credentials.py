@@ -11,7 +11,6 @@ password waits for it, so that the user is asked one time. Nothing that is asked
 from __future__ import annotations
 
 import netrc
-import os
 import re
 import subprocess
 import threading
@@ -22,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from eofs import auth
+from eofs import auth, daemon
 from eofs.errors import AccessRefused
 
 if TYPE_CHECKING:
@@ -264,11 +263,9 @@ def of_command(name: str, command: Sequence[str], *, patience: float = PATIENCE)
 
 def _try_it() -> str:
     """Return what the user can do about a command, which may have wanted to ask him."""
-    try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
-    except OSError:
-        return "try it in a shell; here it has no terminal to ask at, so unlock what it reads first, or mount with -f"
-    return "try it in a shell"
+    if daemon.has_terminal():
+        return "try it in a shell"
+    return "try it in a shell; here it has no terminal to ask at, so unlock what it reads first, or mount with -f"
 
 
 def of_keyring(name: str, service: str, user: str | None, secret: str) -> str:

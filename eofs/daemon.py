@@ -54,10 +54,13 @@ def detach() -> Callable[[str], None] | None:
     return tell
 
 
+def ends_with_terminal() -> bool:
+    """Tell whether we have a terminal, and its end is ours: not that of what ignores it (nohup)."""
+    return signal.getsignal(signal.SIGHUP) != signal.SIG_IGN and has_terminal()
+
+
 def has_terminal() -> bool:
-    """Tell whether we have a terminal, whose end is the end of what runs in it, but for what ignores that (nohup)."""
-    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
-        return False
+    """Tell whether we have a terminal, at which the user can be asked."""
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
     except OSError:

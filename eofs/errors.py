@@ -159,3 +159,10 @@ class Interrupted(EofsError):
     """The waiting program received a signal that ends its wait."""
 
     errno = errno.EINTR
+
+
+NOT_YET = (Cancelled, Interrupted, NotReady)
+"""Nothing has failed: asked again, it may go well."""
+
+BY_PROVIDER = (AccessRefused, Gone, ProviderFailed, Stalled, Unreachable)
+"""What a provider gives instead of the bytes; another one may give those."""

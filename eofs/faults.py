@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 
 CONNECT_TIMEOUT = 15.0  # seconds after which a host that does not answer is given up
+MAX_REDIRECTS = 10
 LONGEST_BACK_OFF = 120.0  # seconds between two tries, unless the provider asks for more
 
 

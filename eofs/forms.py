@@ -23,6 +23,7 @@ from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
 from eofs import auth, tokens
 from eofs.errors import AccessRefused, ProviderFailed
+from eofs.faults import MAX_REDIRECTS
 from eofs.links import plain
 from eofs.tokens import Question
 
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
     Ask = Callable[[Question], Answer]  # keeps cookies, and follows no redirect
 
-MAX_REDIRECTS = 10
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PAGE = {"Accept": "text/html"}
 _NOT_SENT = frozenset({"submit", "button", "image", "reset", "file"})

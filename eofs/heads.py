@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -35,6 +36,11 @@ class Reply:
     size: int | None
     validator: str | None
     checksum: Checksum | None = None
+
+
+def in_words(status: int) -> str:
+    """Return a status as it is told: ``404 Not Found``."""
+    return f"{status} {http.client.responses.get(status, '')}".strip()
 
 
 def read(status: int, headers: Mapping[str, str]) -> Reply | None:

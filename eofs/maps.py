@@ -48,7 +48,7 @@ def write_map(path: Path, note: dict[str, Any], *, afresh: bool) -> None:
     With `afresh` nothing is left of what it said before, whatever happens to the machine.
     """
     checksum = note["checksum"]
-    said = f"{checksum.algorithm}={checksum.digest}" if checksum else None
+    said = checksums.to_text(checksum) if checksum else None
     # The end of the line before may be missing: what the machine was writing when it stopped.
     line = b"\n" + json.dumps({**note, "boot": boot_id(), "checksum": said}).encode("ascii")
     if afresh or not _added(map_of(path), line):

@@ -114,8 +114,8 @@ class Product:
         feature: the feature's own JSON text in UTF-8, as the result holds it; `bytes` unpacks it.
         assets: the loose files that the product is made of; empty for an archive.
         alternates: where else the bytes are that are at `location`.
-        bare: it is one of the loose files of a product, served as it is whatever it holds.
-        part_of: the title of that product.
+        part_of: the title of the product of which it is one of the loose files, served as it is whatever it holds;
+            empty for a whole product.
         mirror: who is asked in the place of `provider`; None where that one is.
     """
 
@@ -134,7 +134,6 @@ class Product:
     feature: bytes | Feature
     assets: tuple[Asset, ...] = ()
     alternates: tuple[str, ...] = ()
-    bare: bool = False
     part_of: str = ""
     mirror: Mirror | None = None
 

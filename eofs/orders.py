@@ -25,7 +25,7 @@ import msgspec
 
 from eofs import auth, complaints, credentials, signatures
 from eofs.errors import NotSupported, ProviderFailed
-from eofs.links import address_of, last_part
+from eofs.links import download_url, last_part
 from eofs.model import OrderProtocol
 from eofs.templates import evaluated, filled
 from eofs.tokens import Question
@@ -214,7 +214,7 @@ def plan(product: Product, provider: Provider) -> Plan:
     uid = product.mirror.id if product.mirror else product.uid
     own = {"id": product.id, "uid": uid, "title": product.title, "collection": product.collection}
     try:
-        link = address_of(product.location or "", product, provider)
+        link = download_url(product, provider)
     except NotSupported:
         link = product.location or ""
     said |= {**{name: value for name, value in own.items() if value}, "download_link": link, "file": last_part(link)}

@@ -89,7 +89,6 @@ def _part(product: Product, asset: Asset, path: str, size: int | None) -> Produc
         checksum=asset.checksum,
         assets=(),
         quicklook=None,
-        bare=True,
         part_of=product.title,
     )
 

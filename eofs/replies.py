@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 from typing import TYPE_CHECKING
 
 import urllib3
@@ -40,7 +39,7 @@ def judge(
         Staging, PassingFault, EofsError: not yet; another try may help, or would not.
     """
     status, name = response.status_code, provider.name
-    said = f"{status} {http.client.responses.get(status, '')}".strip()
+    said = heads.in_words(status)
     empty = response.headers.get("Content-Length") == "0"
     if status == 202 or (status in {200, 204} and empty) or status == 204:
         raise Staging(said)

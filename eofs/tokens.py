@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-import http.client
 import re
 import struct
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from eofs import auth
+from eofs import auth, complaints, heads
 from eofs.errors import AccessRefused, NotReady, ProviderFailed
 from eofs.faults import PassingFault, retry_after
 from eofs.links import plain
@@ -77,7 +76,7 @@ class Answer:
     @property
     def said(self) -> str:
         """Return the status in words."""
-        return f"{self.status} {http.client.responses.get(self.status, '')}".strip()
+        return heads.in_words(self.status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,10 +243,7 @@ def endpoint(provider: Provider, description: Answer, what: str) -> str:
 
 def message(answer: Answer) -> dict[str, Any]:
     """Return the object in an answer; an empty one where it holds none."""
-    try:
-        said = msgspec.json.decode(answer.body)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return {}
+    said = complaints.decoded(answer.body)
     return said if isinstance(said, dict) else {}
 
 

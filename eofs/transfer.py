@@ -116,7 +116,7 @@ def _verify_contents(file: PartialFile, product: Product, size: int, *, mend: bo
         file.restart()
         raise AccessRefused(f"{product.served_by} sent a web page instead of the data; check the credentials")
     listing = archive.list_members(view, product.title, mend=mend)
-    if product.size not in {None, size} and not product.bare:  # a loose file's size was compared when it was opened
+    if product.size not in {None, size} and not product.part_of:  # a loose file's size was compared when it was opened
         # The archives that are packed when they are asked for differ in size from time to time.
         said = f"{product.served_by} says {product.size} bytes, and sent {size}"
         if listing.format == "file":

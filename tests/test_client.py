@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from responses import matchers
 
 from eofs import __version__, catalog, config
-from eofs.client import MAX_REDIRECTS, Client
+from eofs.client import Client
 from eofs.config import Network
 from eofs.demo import DemoProvider, Reply, ten_products
 from eofs.errors import (
@@ -39,7 +39,7 @@ from eofs.errors import (
     Stalled,
     Unreachable,
 )
-from eofs.faults import LONGEST_BACK_OFF, PassingFault, Staging, back_off, retry_after
+from eofs.faults import LONGEST_BACK_OFF, MAX_REDIRECTS, PassingFault, Staging, back_off, retry_after
 from eofs.links import download_url, plain
 from eofs.model import Product, Provider
 from eofs.replies import reply

@@ -59,7 +59,7 @@ def test_an_order_survives_the_program_until_it_is_filled(tmp_path: Path, order:
 
 def test_what_products_are_called_survives_the_program_and_the_last_word_on_each_counts(tmp_path: Path) -> None:
     records = Records(tmp_path / "records")
-    part = replace(product("a/B04", "é"), title="A/B04.tif", part_of="A", bare=True)
+    part = replace(product("a/B04", "é"), title="A/B04.tif", part_of="A")
     for each in (product("b"), part, product("b")):
         records.note_product(each, None)
     records.note_product(part, Checksum("sha256", "0" * 64))
@@ -69,9 +69,9 @@ def test_what_products_are_called_survives_the_program_and_the_last_word_on_each
     records = Records(tmp_path / "records")
     found = {said.key: said for said in records.products()}
     assert set(found) == {("peps", "b"), ("é", "a/B04")}
-    assert (found["peps", "b"].title, found["peps", "b"].bare, found["peps", "b"].checksum) == ("b", False, None)
+    assert (found["peps", "b"].title, found["peps", "b"].part_of, found["peps", "b"].checksum) == ("b", "", None)
     said = found["é", "a/B04"]
-    assert (said.title, said.part_of, said.bare) == ("A/B04.tif", "A", True)
+    assert (said.title, said.part_of) == ("A/B04.tif", "A")
     assert said.checksum == Checksum("sha256", "0" * 64)
     records.close()
 

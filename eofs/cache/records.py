@@ -51,9 +51,8 @@ class Records:
 
     def note_product(self, product: Product, checksum: Checksum | None) -> None:
         """Note whose file it is that lies in the cache, and what it was compared with when all of it had come."""
-        digest = f"{checksum.algorithm}={checksum.digest}" if checksum else ""
-        said = {"title": product.title, "part_of": product.part_of, "bare": product.bare, "checksum": digest}
-        text = json.dumps(said)
+        digest = checksums.to_text(checksum) if checksum else ""
+        text = json.dumps({"title": product.title, "part_of": product.part_of, "checksum": digest})
         if text != self._get("product", product):
             self._note("product", product, text)
 
@@ -177,12 +176,12 @@ class Records:
             log.warning("the %s of %s could not be noted: %s", kind, product.title, error)
 
 
-def named(provider: str, uid: str, title: str, *, part_of: str = "", bare: bool = False, checksum: str = "") -> Product:
+def named(provider: str, uid: str, title: str, *, part_of: str = "", checksum: str = "") -> Product:
     """Return a product of which no more is known than that."""
     return Product(
         id=uid, uid=uid, title=title, provider=provider, status=StorageStatus.ONLINE, location=None, quicklook=None,
         size=None, checksum=checksums.from_text(checksum), collection=None, start=None, cloud_cover=None,
-        feature=b"{}", bare=bare, part_of=part_of,
+        feature=b"{}", part_of=part_of,
     )  # fmt: skip
 
 

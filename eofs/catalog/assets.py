@@ -184,7 +184,7 @@ def _is_archive(asset: Asset) -> bool:
 
 
 def _is_folder(link: str) -> bool:
-    return link.lower().startswith("s3://") and not _ARCHIVE_FILE.search(link)
+    return is_link(link) and not _ARCHIVE_FILE.search(link)
 
 
 def is_picture(asset: Asset) -> bool:

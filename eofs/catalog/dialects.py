@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from eofs.buckets import is_link
 from eofs.catalog.assets import arrange, choose_picture, files_beside, fill, is_picture, picture, read_assets
 from eofs.catalog.envelope import NOT_JSON, decode
 from eofs.catalog.values import checksum, checksum_in_link, moment, percent, size, text
@@ -238,7 +239,7 @@ def _web_host(href: str | None) -> str | None:
 
 
 def _bucket(href: str | None) -> str | None:
-    return _net_location(href) if href and href.lower().startswith("s3://") else None
+    return _net_location(href) if href and is_link(href) else None
 
 
 def _net_location(href: str) -> str | None:

@@ -67,7 +67,7 @@ def options_of(given: argparse.Namespace) -> dict[str, object]:
             found[name] = [*_listed(found.get(name)), *value] if isinstance(value, list) else value
     if given.verbose:
         found["verbose"] = str(given.verbose)
-    _must_bemeant(found)
+    _must_be_meant(found)
     return found
 
 
@@ -75,7 +75,7 @@ def _listed(value: object) -> list[object]:
     return value if isinstance(value, list) else []
 
 
-def _must_bemeant(typed: dict[str, object]) -> None:
+def _must_be_meant(typed: dict[str, object]) -> None:
     """Refuse options that cannot be meant; what is wrong in a file or a variable is found out later."""
     try:
         for name, value in typed.items():

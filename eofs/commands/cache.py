@@ -13,7 +13,7 @@ from eofs.cache import Cache
 from eofs.cache.records import named
 from eofs.cache.units import evict
 from eofs.commands.bars import display
-from eofs.commands.show import human, table
+from eofs.commands.show import human, report
 from eofs.errors import ConfigError, Corrupt, UsageError
 from eofs.fetch.recheck import recheck
 from eofs.options import cache_limit
@@ -116,21 +116,13 @@ def ls(options: Options, *, as_json: bool) -> None:
     """Print a row for each product in the cache."""
     with opened(options) as cache:
         rows = [_row(cache, one) for one in stored(cache)]
-    if as_json:
-        print(json.dumps(rows, indent=2))
-        return
-    cells = [
-        (
-            row["name"],
-            row["provider"],
-            human(row["size"]),
-            _here(row),
-            "yes" if row["pinned"] else "",
-            row["used"].replace("T", " ").removesuffix("Z"),
-        )
-        for row in rows
-    ]
-    table(("NAME", "PROVIDER", "SIZE", "HERE", "PINNED", "LAST USED (UTC)"), cells, right=(2,))
+    head = ("NAME", "PROVIDER", "SIZE", "HERE", "PINNED", "LAST USED (UTC)")
+    report(rows, head, _cells, right=(2,), as_json=as_json)
+
+
+def _cells(row: dict[str, Any]) -> Sequence[str]:
+    pinned, used = "yes" if row["pinned"] else "", row["used"].replace("T", " ").removesuffix("Z")
+    return row["name"], row["provider"], human(row["size"]), _here(row), pinned, used
 
 
 def _row(cache: Cache, one: Stored) -> dict[str, Any]:

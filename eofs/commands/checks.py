@@ -7,14 +7,13 @@ shows none. Each is asked once.
 from __future__ import annotations
 
 import contextlib
-import json
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eofs import auth
 from eofs.client import Client
 from eofs.commands.providers import chosen, row_of
-from eofs.commands.show import table
+from eofs.commands.show import report
 from eofs.config import BUILT_IN
 from eofs.errors import AccessRefused, ConfigError, EofsError, Gone, Stalled, Unreachable
 from eofs.faults import PassingFault, Staging
@@ -59,18 +58,16 @@ def check(settings: Config, names: Sequence[str], *, as_json: bool) -> int:
         raise ConfigError("there are no credentials to check; eofs providers says what each provider wants")
     with ThreadPoolExecutor(max_workers=AT_A_TIME) as pool:
         found = list(pool.map(lambda provider: find_out(provider, settings.network), asked))
-    if as_json:
-        rows = [
-            {**row_of(each), "check": found.verdict, "why": found.why} for each, found in zip(asked, found, strict=True)
-        ]
-        print(json.dumps(rows, indent=2))
-    else:
-        cells = [
-            (each.name, found.verdict, each.credentials_from or "", found.why or "")
-            for each, found in zip(asked, found, strict=True)
-        ]
-        table(("NAME", "CHECK", "FROM", "WHY"), cells)
+    rows = [
+        {**row_of(each), "check": finding.verdict, "why": finding.why}
+        for each, finding in zip(asked, found, strict=True)
+    ]
+    report(rows, ("NAME", "CHECK", "FROM", "WHY"), _cells, as_json=as_json)
     return int(any(finding.verdict in {REFUSED, MISSING} for finding in found))
+
+
+def _cells(row: dict[str, Any]) -> Sequence[str]:
+    return row["name"], row["check"], row["from"] or "", row["why"] or ""
 
 
 def find_out(provider: Provider, network: Network) -> Finding:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import sys
@@ -10,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eofs.cache.units import lockers
+from eofs.commands.holders import called, readers
 from eofs.commands.show import attributes, human
+from eofs.commands.unmount import CRASHED
 from eofs.control import Control, call
 from eofs.errors import EofsError, InUse, MountError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from eofs.cache import Cache
     from eofs.fetch import Engine
@@ -54,7 +55,7 @@ def _product_at(place: str) -> tuple[Path, str]:
         try:
             os.getxattr(ancestor, "user.eofs.pid")
         except OSError as error:
-            if error.errno == errno.ENOTCONN:
+            if error.errno in CRASHED:
                 raise MountError(
                     f"the program behind {ancestor} has crashed; free the mount: eofs unmount {ancestor}"
                 ) from None
@@ -112,7 +113,7 @@ class Deeds:
         try:
             freed = self._engine.upkeep.evict(product)
         except InUse:
-            who = [*_readers(f"{self._mountpoint}/{name}/data"), *self._others(product)]
+            who = [*readers(f"{self._mountpoint}/{name}/data"), *self._others(product)]
             if who:
                 raise InUse(f"{product.title} is in use by {', '.join(who)}; close its files first") from None
             raise
@@ -127,21 +128,4 @@ class Deeds:
     def _others(self, product: Product) -> list[str]:
         """Return the other processes on this cache that have files of a product open."""
         numbers = {number for unit in self._engine.upkeep.units(product) for number in lockers(unit.path)}
-        return [_called(Path(f"/proc/{number}")) for number in sorted(numbers - {os.getpid()})]
-
-
-def _readers(place: str) -> Iterator[str]:
-    """Yield who has a file below `place` open, or mapped into memory, as ``name (number)``."""
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit():
-            with contextlib.suppress(OSError):
-                links = [str(link.readlink()) for link in (process / "fd").iterdir()]
-                maps = (process / "maps").read_text(encoding="utf-8", errors="surrogateescape")
-                if any(link.startswith(f"{place}/") for link in links) or f" {place}/" in maps:
-                    yield _called(process)
-
-
-def _called(process: Path) -> str:
-    with contextlib.suppress(OSError):
-        return f"{(process / 'comm').read_text(encoding='utf-8', errors='replace').strip()} ({process.name})"
-    return f"process {process.name}"
+        return [called(number) for number in sorted(numbers - {os.getpid()})]

@@ -21,7 +21,8 @@ from eofs.cache import Cache
 from eofs.client import Client
 from eofs.commands.control import Deeds
 from eofs.commands.following import Following
-from eofs.commands.unmount import KIND, fusermount, holders, is_crashed, kind
+from eofs.commands.holders import holders
+from eofs.commands.unmount import KIND, fusermount, is_crashed, kind
 from eofs.errors import EofsError, MountError
 from eofs.fetch import Engine
 from eofs.log import start_logging
@@ -189,8 +190,8 @@ def _await_signals(
 
     Told a second time, do not wait until it is free. SIGHUP means `again`, unless it says that our terminal has gone.
     """
-    had_terminal = daemon.has_terminal()
-    while (number := signal.sigwait(LAST_SIGNALS)) == signal.SIGHUP and had_terminal == daemon.has_terminal():
+    had_terminal = daemon.ends_with_terminal()
+    while (number := signal.sigwait(LAST_SIGNALS)) == signal.SIGHUP and had_terminal == daemon.ends_with_terminal():
         again()
     log.info("%s: unmounting", signal.Signals(number).name)
     stop()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from eofs import auth
-from eofs.commands.show import table
+from eofs.commands.show import report
 from eofs.errors import AccessRefused, UsageError
 
 if TYPE_CHECKING:
@@ -24,13 +23,7 @@ def providers(settings: Config, names: Sequence[str], *, as_json: bool) -> None:
         UsageError: nobody knows a provider of that name.
     """
     rows = [row_of(provider) for provider in chosen(settings, names)]
-    if as_json:
-        print(json.dumps(rows, indent=2))
-        return
-    cells = [
-        (row["name"], _login(row), _wanted(row), _there(row), _from(row), row["closed"] or row["title"]) for row in rows
-    ]
-    table(("NAME", "LOG-IN", "CREDENTIALS", "THERE", "FROM", "WHAT IT IS"), cells)
+    report(rows, ("NAME", "LOG-IN", "CREDENTIALS", "THERE", "FROM", "WHAT IT IS"), _cells, as_json=as_json)
 
 
 def chosen(settings: Config, names: Sequence[str]) -> list[Provider]:
@@ -63,6 +56,10 @@ def row_of(provider: Provider) -> dict[str, Any]:
         "from": provider.credentials_from,
         "trouble": trouble,
     }
+
+
+def _cells(row: dict[str, Any]) -> Sequence[str]:
+    return row["name"], _login(row), _wanted(row), _there(row), _from(row), row["closed"] or row["title"]
 
 
 def _login(row: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from eofs.errors import MountError, ResultError
 from eofs.status import Activity, Local, StorageStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from eofs.catalog.filters import Choice
     from eofs.model import Product
@@ -33,21 +33,13 @@ def ls(places: Sequence[str], choice: Choice, *, as_json: bool) -> None:
     """
     is_mount = len(places) == 1 and is_in_mount(places[0])
     rows = list(_mounted(Path(places[0]), choice) if is_mount else _saved(places, choice))
-    if as_json:
-        print(json.dumps(rows, indent=2))
-        return
-    cells = [
-        (
-            r["name"],
-            r["provider"],
-            _status_word(r),
-            human(r["size"]),
-            (r["start"] or "")[:16],
-            _percent(r["cloudCover"]),
-        )
-        for r in rows
-    ]
-    table(("NAME", "PROVIDER", "STATUS", "SIZE", "DATE", "CLOUD"), cells, right=(3, 5))
+    head = ("NAME", "PROVIDER", "STATUS", "SIZE", "DATE", "CLOUD")
+    report(rows, head, _cells, right=(3, 5), as_json=as_json)
+
+
+def _cells(row: dict[str, Any]) -> Sequence[str]:
+    begun = (row["start"] or "")[:16]
+    return row["name"], row["provider"], _status_word(row), human(row["size"]), begun, _percent(row["cloudCover"])
 
 
 def is_in_mount(place: str) -> bool:
@@ -183,8 +175,30 @@ def _percent(value: float | None) -> str:
     return "" if value is None else f"{value:.0f} %"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
-    """Print a table; the columns `right` hold numbers."""
+def report(
+    rows: Sequence[dict[str, Any]],
+    head: Sequence[str],
+    cells: Callable[[dict[str, Any]], Sequence[str]],
+    *,
+    right: Sequence[int] = (),
+    as_json: bool,
+) -> None:
+    """Print rows as JSON, or as a table.
+
+    Args:
+        rows: what JSON has of each.
+        head: the names of the table's columns.
+        cells: returns what stands in them for a row.
+        right: the columns that hold numbers.
+        as_json: which of the two.
+    """
+    if as_json:
+        print(json.dumps(rows, indent=2))
+    else:
+        _table(head, [cells(row) for row in rows], right)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int]) -> None:
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     for row in (head, *rows):
         cells = [

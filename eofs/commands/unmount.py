@@ -10,9 +10,12 @@ import subprocess
 import time
 from pathlib import Path
 
+from eofs.commands.holders import holders
 from eofs.errors import MountError
 
 KIND = "fuse.eofs"  # our mounts, as the kernel's table of mounts and `findmnt -t` know them
+# What the kernel says of a mount whose program has gone: the second at the very moment when it goes.
+CRASHED = frozenset({errno.ENOTCONN, errno.ECONNABORTED})
 
 
 def fusermount(*arguments: str) -> str:
@@ -51,7 +54,7 @@ def is_crashed(place: Path) -> bool:
         with os.scandir(place):  # not `stat`: the attributes of a dead mount live on for a second
             return False
     except OSError as error:
-        return error.errno in {errno.ENOTCONN, errno.ECONNABORTED}  # the latter at the very moment of the crash
+        return error.errno in CRASHED
 
 
 def kind(place: Path) -> str:
@@ -85,23 +88,3 @@ def _is_zombie(process: int) -> bool:
         return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "Z"
     except OSError:
         return False
-
-
-def holders(place: str) -> list[str]:
-    """Return who has a file or its working directory below `place`, as ``name (number)``."""
-    found = []
-    for process in Path("/proc").iterdir():
-        if not process.name.isdigit():
-            continue
-        with contextlib.suppress(OSError):
-            links = [process / "cwd", process / "root", *(process / "fd").iterdir()]
-            if any(_is_below(link, place) for link in links):
-                found.append(f"{(process / 'comm').read_text(encoding='utf-8').strip()} ({process.name})")
-    return found
-
-
-def _is_below(link: Path, place: str) -> bool:
-    with contextlib.suppress(OSError):
-        target = str(link.readlink())
-        return target == place or target.startswith(f"{place}/")
-    return False

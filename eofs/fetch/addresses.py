@@ -14,16 +14,7 @@ from urllib.parse import urlsplit
 
 from eofs import auth, buckets
 from eofs.catalog.terms import read_terms
-from eofs.errors import (
-    AccessRefused,
-    EofsError,
-    Gone,
-    NotAllowed,
-    NotSupported,
-    ProviderFailed,
-    Stalled,
-    Unreachable,
-)
+from eofs.errors import BY_PROVIDER, AccessRefused, EofsError, NotAllowed, NotSupported
 from eofs.links import address_of, host_of
 from eofs.model import Terms
 
@@ -36,8 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Reasons to ask another address.
-ELSEWHERE = (AccessRefused, Gone, NotAllowed, NotSupported, ProviderFailed, Stalled, Unreachable)
+ELSEWHERE = (*BY_PROVIDER, NotAllowed, NotSupported)  # reasons to ask another address
 
 Answer = TypeVar("Answer")
 

@@ -166,7 +166,7 @@ class Engine:
             return [self._bring(product, caller, turn, pin=pin)]
         self._cache.must_fit(sum(part.size or 0 for part in parts))
         bring = functools.partial(self._bring_part, caller=caller, pin=pin)
-        with turn, futures.ThreadPoolExecutor(self._client(product.provider).slots.number, "part") as several:
+        with turn, futures.ThreadPoolExecutor(self._client(product.served_by).slots.number, "part") as several:
             return [*several.map(bring, parts)]
 
     def _bring_part(self, part: Product, caller: Caller, *, pin: bool) -> Path:

@@ -7,18 +7,7 @@ from typing import TYPE_CHECKING
 
 import cachetools
 
-from eofs.errors import (
-    AccessRefused,
-    Cancelled,
-    Changed,
-    EofsError,
-    Gone,
-    Interrupted,
-    NotReady,
-    ProviderFailed,
-    Stalled,
-    Unreachable,
-)
+from eofs.errors import BY_PROVIDER, NOT_YET, Changed, EofsError, Gone, ProviderFailed
 from eofs.status import StorageStatus
 
 if TYPE_CHECKING:
@@ -44,11 +33,11 @@ def explained(error: EofsError, product: Product, provider: Provider, storage: S
     """
     if provider.order == "none" and storage is StorageStatus.OFFLINE and isinstance(error, Gone | ProviderFailed):
         return cannot_be_ordered(product, provider)
-    if product.mirror and isinstance(error, AccessRefused | Gone | ProviderFailed | Stalled | Unreachable):
+    if not isinstance(error, BY_PROVIDER):
+        return error
+    if product.mirror:
         return type(error)(f"{error}; it is asked as {product.mirror.why}")
-    if provider.closed and isinstance(error, AccessRefused | Gone | ProviderFailed | Stalled | Unreachable):
-        return type(error)(f"{provider.closed} ({error})")
-    return error
+    return type(error)(f"{provider.closed} ({error})") if provider.closed else error
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +61,7 @@ class Failures:
     def note(self, product: Product, error: EofsError) -> None:
         """Remember a failure."""
         # What was not ready may be at any moment, what has changed is there; other failures are not met again at once.
-        passing = isinstance(error, NotReady | Cancelled | Changed | Interrupted)
+        passing = isinstance(error, (*NOT_YET, Changed))
         self._last[_place(product)] = _Failure(error, self._clock.now() + (0 if passing else FAILURE_MEMORY))
 
     def forget(self, product: Product) -> None:

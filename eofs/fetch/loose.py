@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import cachetools
 
-from eofs.errors import Cancelled, Changed, EofsError, Gone, Interrupted, NotFound, NotReady
+from eofs.errors import NOT_YET, Changed, EofsError, Gone, NotFound
 from eofs.fetch import standing
 from eofs.fetch.aside import Aside
 from eofs.fetch.filelists import FileLists
@@ -115,7 +115,7 @@ class Loose:
         """
         try:
             found = self._parts(product, caller).listing
-        except (Cancelled, Interrupted, NotReady):
+        except NOT_YET:
             raise
         except EofsError as error:
             if product.assets or (self._is_folder(product) and not isinstance(error, Gone)):

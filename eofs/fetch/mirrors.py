@@ -18,21 +18,9 @@ from typing import TYPE_CHECKING, TypeVar
 import cachetools
 
 from eofs import auth, providers
-from eofs.errors import (
-    AccessRefused,
-    Cancelled,
-    Changed,
-    EofsError,
-    Gone,
-    Interrupted,
-    NotReady,
-    NotSupported,
-    ProviderFailed,
-    Stalled,
-    Unreachable,
-)
+from eofs.errors import BY_PROVIDER, NOT_YET, Cancelled, Changed, EofsError, Gone, NotSupported, Unreachable
 from eofs.fetch.flights import Flights
-from eofs.links import address_of
+from eofs.links import download_url
 from eofs.listings.lookup import catalogue_name, look_up
 from eofs.status import Local, StorageStatus
 
@@ -50,8 +38,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 KEPT = 10_000  # products of which it is kept in memory whether they have a mirror
-_NOT_YET = (Cancelled, Interrupted, NotReady)
-_FOR_GOOD = (AccessRefused, Gone, NotSupported, ProviderFailed, Stalled, Unreachable)
 
 Answer = TypeVar("Answer")
 
@@ -119,7 +105,7 @@ class Mirrors:
             return known
         try:
             return self._look_up(product, product, why, caller)
-        except _NOT_YET:
+        except NOT_YET:
             raise
         except EofsError:
             return product
@@ -140,7 +126,7 @@ class Mirrors:
     def told(self, product: Product, error: EofsError) -> EofsError:
         """Return why a product cannot be had, with why it was not found elsewhere, if so."""
         failure = self._flights.failure(product) if self._has_name(product) else None
-        if failure is None or not isinstance(error, _FOR_GOOD):
+        if failure is None or not isinstance(error, (*BY_PROVIDER, NotSupported)):
             return error
         return type(error)(f"{error}; {failure}")
 
@@ -162,16 +148,15 @@ class Mirrors:
 
     def _why_not_first(self, product: Product) -> str | None:
         """Return why a product is not to be asked for where its search result says; None where it is."""
-        if not self._has_name(product) or not self._catalogues():
-            return None
-        if self._cache.local(self._cache.archive(product))[0] is Local.COMPLETE:
-            return None
         provider = self._client(product.provider).provider
         try:
-            url = address_of(product.location or "", product, provider)
+            url = download_url(product, provider)
+            why = f"{provider.name} has closed" if provider.closed and _has_closed(provider, url) else None
         except NotSupported:
-            return "the search result names no address for it"
-        return f"{provider.name} has closed" if _has_closed(provider, url) else None
+            why = "the search result names no address for it"
+        if not why or not self._has_name(product) or not self._catalogues():  # asked in the order of what they cost
+            return None
+        return None if self._cache.local(self._cache.archive(product))[0] is Local.COMPLETE else why
 
     def _instead_of(self, asked: Product, product: Product, error: EofsError, caller: Caller) -> Product | None:
         """Return the product as another provider has it, None where no other one is to be asked, or has it."""
@@ -185,7 +170,7 @@ class Mirrors:
         why = f"{provider.name} cannot be reached" if is_unknown else f"{provider.name} no longer has it"
         try:
             return self._look_up(product, asked, why, caller)
-        except _NOT_YET:
+        except NOT_YET:
             raise
         except EofsError:
             return None
@@ -273,10 +258,10 @@ def _taken_from(mirror: Mirror, product: Product) -> Product:
 
 
 def _has_closed(provider: Provider, url: str) -> bool:
-    """Tell whether an address is that of a service that has ended: a host that the user has added is a mirror's."""
+    """Tell whether an address is a closed provider's own: a host that the user has added is a mirror's."""
     asked = auth.authority(url)
     built_in = providers.builtin().get(provider.name)
-    if not provider.closed or asked is None or built_in is None:
-        return bool(provider.closed)
+    if asked is None or built_in is None:
+        return True
     own = set(provider.hosts).difference(providers.build(provider.name, built_in, source=None).hosts)
     return asked.entries().isdisjoint(own)

@@ -259,7 +259,7 @@ class Ordering:
         if not self._has_slot and not course.around.order_slots.acquire(blocking=False):
             course.move(Activity.WAITING, note=f"waits its turn: {limit} orders are under way (max_orders)")
             while not course.around.order_slots.acquire(blocking=False):
-                if course.now >= course.deadline:
+                if course.is_late:
                     raise NotReady(f"{limit} orders are under way, and its turn did not come; open it again later")
                 course.sleep(0.1)
         self._has_slot = True
@@ -269,7 +269,7 @@ class Ordering:
         course, quota = self._course, self._plan.protocol.quota
         while quota and (free := self._records.take_turn(self._provider.name, *quota, turn := course.now)):
             taken = f"{self._provider.name} takes {quota[0]} orders in {quota[1] / 3600:g} h"
-            if course.now >= course.deadline:
+            if course.is_late:
                 raise NotReady(f"{taken}, and this one's turn comes at {moment(free)}; open it again then")
             self.give_slot_back()
             course.move(Activity.WAITING, note=f"waits its turn until {moment(free)}: {taken}")

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from eofs.model import Product
 
 
-def recheck(cache: Cache, path: Path, product: Product) -> bool:
-    """Read the whole file of a product at `path`, and what has been unpacked of it; False where there is no such file.
+def recheck(cache: Cache, path: Path, product: Product) -> None:
+    """Read the whole file of a product at `path`, where there is one, and what has been unpacked of it.
 
     What is wrong is removed, so that it comes afresh. When it was used last stays as it is.
 
@@ -33,15 +33,14 @@ def recheck(cache: Cache, path: Path, product: Product) -> bool:
     """
     with _held(cache, path) as file:
         if file is None:
-            return False
-        with _sound(cache, file, product.title if product.bare else "its archive"):
+            return
+        with _sound(cache, file, product.title if product.part_of else "its archive"):
             transfer.verify(file, product)
         for place, pieces in _unpacked(cache, path, product, file):
             with _held(cache, place) as copy:
                 if copy:
                     with _sound(cache, copy, "what was unpacked of it"):
                         _compare(copy, pieces)
-    return True
 
 
 @contextlib.contextmanager

@@ -182,7 +182,7 @@ class Story(Course):
         here = file.reaches(0) if file.size is not None else 0
         with self.connection():
             in_order = bool(file.arrived) or self._in_order
-            wanted = {"start": here} if in_order else ranges.first(bare=self.product.bare, eager=self.eager)
+            wanted = {"start": here} if in_order else ranges.first(bare=bool(self.product.part_of), eager=self.eager)
             with contextlib.closing(client.get(url, **wanted, validator=file.validator)) as response:
                 self._hang_up = functools.partial(transfer.hang_up, response)
                 self._ordering.is_online()

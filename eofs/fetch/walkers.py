@@ -52,8 +52,9 @@ class Walkers:
 
     def open(self, product: Product, caller: Caller) -> None:
         """Note that a program has opened a file of a product: it means what it does."""
+        key = product.key
         with self._lock:
-            if not any(product.key in seen for seen in self._seen.values()):
+            if not any(key in seen for seen in self._seen.values()):
                 return  # as nearly always; to ask who calls would cost more than all the rest
         number, name = caller.process(), caller.program()
         with self._lock:

@@ -55,7 +55,7 @@ def ask(
     Args:
         client: at most as many questions are under way as it has connections.
         first: the question to begin with.
-        read: reads an answer; raises one of `NOT_JSON`, or another `ValueError`, for one in a form that is not known.
+        read: reads an answer; raises one of `NOT_JSON` for one in a form that is not known.
         take: takes a question and its answer, returns the further questions. The question's `url` is then at the host
             that answered, as long as that is the provider's own.
         check: raises where nobody wants the answers any more.
@@ -144,7 +144,7 @@ def told(client: Client, url: str, read: Callable[[bytes], T], what: str, instea
                 raise ProviderFailed(f"{name} sent a list of {what} of more than {LARGEST >> 20} MB; {instead}")
     try:
         return read(said), response.url
-    except (*NOT_JSON, ValueError):
+    except NOT_JSON:
         raise ProviderFailed(f"{name} lists {what} in a form that is not known; {instead}") from None
 
 
