@@ -148,13 +148,19 @@ class Mirrors:
 
     def _why_not_first(self, product: Product) -> str | None:
         """Return why a product is not to be asked for where its search result says; None where it is."""
+        # Each look at a product comes by here, so what costs least is asked first.
+        if not self._has_name(product):
+            return None
         provider = self._client(product.provider).provider
+        if not provider.closed and product.location and product.location.startswith(("https://", "http://")):
+            return None
         try:
             url = download_url(product, provider)
-            why = f"{provider.name} has closed" if provider.closed and _has_closed(provider, url) else None
         except NotSupported:
             why = "the search result names no address for it"
-        if not why or not self._has_name(product) or not self._catalogues():  # asked in the order of what they cost
+        else:
+            why = f"{provider.name} has closed" if provider.closed and _has_closed(provider, url) else ""
+        if not why or not self._catalogues():
             return None
         return None if self._cache.local(self._cache.archive(product))[0] is Local.COMPLETE else why
 
