@@ -169,7 +169,8 @@ class OrderProtocol:
         error: conditions under which it has failed.
         on_success: a mapping of the answer that says so; of the one at ``search_link`` with `need_search`.
         need_search: see there.
-        quota: so many orders in so many seconds, or None.
+        most_orders: it takes in `quota_seconds`; None: as many as one likes.
+        quota_seconds: an hour where nothing is said.
         always: what is ONLINE has to be ordered as well: its link is none that can be asked for.
     """
 
@@ -186,8 +187,14 @@ class OrderProtocol:
     error: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     on_success: Mapping[str, str] = field(default_factory=dict)
     need_search: bool = False
-    quota: tuple[int, float] | None = None
+    most_orders: int | None = None
+    quota_seconds: float = 3600.0
     always: bool = False
+
+    @property
+    def quota(self) -> tuple[int, float] | None:
+        """Return how many orders are taken in how many seconds, None where nobody counts them."""
+        return (self.most_orders, self.quota_seconds) if self.most_orders else None
 
 
 @dataclass(frozen=True, slots=True)

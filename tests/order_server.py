@@ -120,21 +120,29 @@ class Shop(Played):
         """Return what nobody else may see, by a name for it."""
         return {**self.ways.wants, "token": "tok3n-", "signed": "signed-"}
 
-    def speaks(self, **download: Any) -> Provider:
-        """Return the provider as its own file describes it; `download` is laid over that part of it."""
+    def written(self, **download: Any) -> dict[str, Any]:
+        """Return the settings of the provider's own file; `download` is laid over that part of them."""
         settings = self.settings(self.name, **self.ways.wants)
         text = json.dumps(settings).replace("http://queueresults", "https://queueresults")  # the one that is plain
         settings = json.loads(self.local(text))
         settings["auth"] |= self.ways.auth or {}
         settings["download"] |= download
-        return providers.build(self.name, settings, source="eofs.yml")
+        return dict(settings)
 
-    def product(self, uid: str = UID, /, **changes: Any) -> Product:
-        """Return the product as a search result has it."""
+    def speaks(self, **download: Any) -> Provider:
+        """Return the provider as `written`."""
+        return providers.build(self.name, self.written(**download), source="eofs.yml")
+
+    def feature(self, uid: str = UID, /, **changes: Any) -> dict[str, Any]:
+        """Return the feature of the product in a search result; its addresses are the real ones."""
         said = {"title": TITLE, "uid": uid, "eodag:provider": self.name, "order:status": "orderable"}
         found = {**said, **self.ways.result, **changes}
         feature = {"type": "Feature", "id": uid, "geometry": None, "properties": found}
-        return self.result(json.loads(json.dumps(feature).replace(UID, uid)))[0]
+        return dict(json.loads(json.dumps(feature).replace(UID, uid)))
+
+    def product(self, uid: str = UID, /, **changes: Any) -> Product:
+        """Return the product as a search result has it."""
+        return self.result(self.feature(uid, **changes))[0]
 
     def _kind(self, asked: Asked) -> str:
         return "bytes" if asked.host == STORE else self.ways.kind(asked)

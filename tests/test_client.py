@@ -687,6 +687,7 @@ def test_the_smaller_limit_of_connections_holds(own: int, option: int, at_a_time
 # -- PEPS ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("Where asking for the bytes is the order (PEPS)")
 @responses.activate
 def test_peps_is_asked_as_its_own_client_asks_it(tmp_path: Path) -> None:
     variables = {

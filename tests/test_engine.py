@@ -282,6 +282,7 @@ def test_a_product_on_tape_is_asked_for_every_wait_until_it_comes(
     assert leaping.pauses == [120, 120, 120]
 
 
+@pytest.mark.says("202 says that they are on their way.")
 def test_the_status_goes_from_tape_to_disk(opened: Callable[..., Room], hand: HandClock) -> None:
     room = opened(clock=hand.now, staging_seconds=100)
     engine, product, uid = room.start(clock=hand, wait=1, timeout=20), room.products[OFFLINE[0]], OFFLINE[0]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from confidential import APIKEY
+from conftest import Mount, begin_blocked
 from engine_room import IMPATIENT, HandClock, LeapingClock, aside, content, md5sums, together, until
-from order_server import BUNDLE, ENTITY, FILES, ITEM, KEY, SHOPS, SIGNED, WHY, Shop, engine, m2m
+from order_server import BUNDLE, ENTITY, FILES, ITEM, KEY, SHOPS, SIGNED, UID, WHY, Shop, engine, m2m
 from played import JSON, say
 
-from eofs import complaints, orders, providers, templates
+from eofs import complaints, config, orders, providers, templates
 from eofs.demo import Reply
 from eofs.errors import (
     AccessRefused,
@@ -28,6 +30,7 @@ from eofs.providers import protocols
 from eofs.status import Activity, StorageStatus
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from eofs.model import Product
 
 MANIFEST = "manifest.safe"
+REQUEST_1 = "https://polytope.lumi.apps.dte.destination-earth.eu/api/v1/requests/req-1"
 PLACED = [name for name in SHOPS if name != "geodes"]  # where an order is a request of its own
 NAMED = [name for name in PLACED if name not in {"onda", "usgs"}]  # where it is asked after by its id
 
@@ -67,6 +71,12 @@ def kept(directory: Path) -> bytes:
     return b"".join(path.read_bytes() for path in sorted(directory.rglob("*")) if path.is_file())
 
 
+@pytest.mark.says(
+    "Elsewhere an order is a request of its own, to the link that the result names (`orderLink`, "
+    "`eodag:order_link`; the part after `?` is the body of a POST, in JSON) or that the provider's file "
+    "describes, and so is asking after it.",
+    "When it is ready, the bytes are asked for where the provider says.",
+)
 @at(*SHOPS)
 def test_a_product_is_ordered_asked_after_and_brought(shop: Shop, tmp_path: Path) -> None:
     with engine(shop, tmp_path) as opened:
@@ -83,6 +93,7 @@ def test_a_product_is_ordered_asked_after_and_brought(shop: Shop, tmp_path: Path
     assert shop.shown(shop.secrets) == shop.ways.asked
 
 
+@pytest.mark.says("Its id, when it was placed and where to ask are kept on disk, so that a restart goes on waiting.")
 @at(*PLACED)
 def test_an_order_that_is_not_ready_in_time_is_gone_on_with_after_a_restart(shop: Shop, tmp_path: Path) -> None:
     shop.looks = 3
@@ -95,6 +106,7 @@ def test_an_order_that_is_not_ready_in_time_is_gone_on_with_after_a_restart(shop
         if "order_id" in {orders.meaning(name) for name in shop.speaks().protocol.on_response}:  # type: ignore[union-attr]
             assert not status.order.startswith("placed")
     with engine(shop, tmp_path, timeout=0) as opened:
+        assert opened.status(shop.product(), "/mnt").order == status.order
         assert isinstance(failure(opened, shop.product()), NotReady)
     with engine(shop, tmp_path) as opened:
         assert brought(opened, shop.product())
@@ -102,6 +114,10 @@ def test_an_order_that_is_not_ready_in_time_is_gone_on_with_after_a_restart(shop
     assert shop.count("status") >= 3
 
 
+@pytest.mark.says(
+    "An order that has failed is EREMOTEIO, with the provider's words, and is forgotten: an open half a minute "
+    "later orders again."
+)
 @at(*(name for name in PLACED if SHOPS[name].fails))
 def test_an_order_that_fails_says_why_and_is_placed_anew_by_a_later_open(shop: Shop, tmp_path: Path) -> None:
     assert shop.ways.fails
@@ -110,6 +126,7 @@ def test_an_order_that_fails_says_why_and_is_placed_anew_by_a_later_open(shop: S
     with engine(shop, tmp_path, clock=clock) as opened:
         error = failure(opened, shop.product())
         assert isinstance(error, ProviderFailed)
+        assert error.errno == errno.EREMOTEIO
         assert (WHY in str(error), "\n" in str(error)) == (True, False)
         assert str(failure(opened, shop.product())) == str(error)  # answered again, and nobody is asked
         assert len(shop.orders) == 1
@@ -120,6 +137,7 @@ def test_an_order_that_fails_says_why_and_is_placed_anew_by_a_later_open(shop: S
     assert len(shop.orders) == 2
 
 
+@pytest.mark.says("or where the provider no longer knows the order, the product is ordered once more")
 @at(*NAMED)
 def test_an_order_that_the_provider_no_longer_knows_is_placed_again_once(shop: Shop, tmp_path: Path) -> None:
     shop.looks = 4
@@ -131,6 +149,7 @@ def test_an_order_that_the_provider_no_longer_knows_is_placed_again_once(shop: S
     assert len(shop.orders) == 2
 
 
+@pytest.mark.says("the product is ordered once more, and no more than that.")
 @at(*NAMED)
 def test_a_provider_that_forgets_every_order_gets_two_and_no_more(shop: Shop, tmp_path: Path) -> None:
     shop.instead["status"].extend([Reply(410)] * 9)
@@ -140,6 +159,7 @@ def test_a_provider_that_forgets_every_order_gets_two_and_no_more(shop: Shop, tm
     assert len(shop.orders) == 2
 
 
+@pytest.mark.says("the pause that the provider asks for is kept.")
 @at(*PLACED)
 def test_throttling_at_the_order_is_a_pause(shop: Shop, tmp_path: Path) -> None:
     clock = LeapingClock()
@@ -150,6 +170,7 @@ def test_throttling_at_the_order_is_a_pause(shop: Shop, tmp_path: Path) -> None:
     assert 77.0 in clock.pauses
 
 
+@pytest.mark.says("So is 429")
 @at(*PLACED)
 def test_throttling_beyond_the_deadline_is_not_ready(shop: Shop, tmp_path: Path) -> None:
     shop.instead["order"].append(Reply(429, {"Retry-After": "77"}))
@@ -169,6 +190,7 @@ def test_a_pause_that_is_said_in_json_in_milliseconds_of_the_epoch_is_kept(tmp_p
         assert shop.orders == []
 
 
+@pytest.mark.says("403 at a provider whose data have licences says where to accept them.")
 @at("wekeo_main", "wekeo", "cop_cds", "cop_ewds")
 def test_terms_that_are_not_accepted_say_where_to_accept_them(shop: Shop, tmp_path: Path) -> None:
     shop.instead["order"].append(Reply(403, JSON, b'{"detail": "terms"}'))
@@ -243,6 +265,31 @@ def test_many_readers_and_two_mounts_place_one_order(shop: Shop, tmp_path: Path)
     assert len(shop.orders) == 1
 
 
+@pytest.mark.says("An order is placed once, however many programs, mounts and processes want the product.")
+@pytest.mark.mount
+@at("wekeo_main")
+def test_many_programs_in_two_mounts_that_share_a_cache_place_one_order(
+    shop: Shop, tmp_path: Path, readers: list[subprocess.Popen[str]]
+) -> None:
+    shop.looks = 1 << 30
+    result = tmp_path / "r.geojson"
+    result.write_text(shop.local(json.dumps({"type": "FeatureCollection", "features": [shop.feature()]})), "utf-8")
+    homes = tmp_path / "a", tmp_path / "b"
+    for home in homes:
+        (home / ".config/eofs").mkdir(parents=True)
+        (home / ".config/eofs/eofs.yml").write_text(json.dumps({shop.name: shop.written()}), "utf-8")  # JSON is YAML
+        (home / ".config/eofs/eofs.yml").chmod(0o600)
+    one, other = (Mount(home, result, cache_dir=tmp_path / "shared") for home in homes)
+    with one, other:
+        readers += [begin_blocked("ls", mount.safe(UID)) for mount in (one, other) for _ in range(3)]
+        until(lambda: shop.count("status") >= 3)
+        until(lambda: "another eofs" in f"{one.status(UID)['message']} {other.status(UID)['message']}")
+        shop.looks = 0
+        assert [reader.communicate(timeout=60) for reader in readers] == [(f"GRANULE\n{MANIFEST}\n", "")] * 6
+    assert len(shop.orders) == 1
+
+
+@pytest.mark.says("An order whose answer was lost on its way back is placed again, as other requests are.")
 @at(*PLACED)
 def test_an_answer_that_is_lost_costs_one_more_order(shop: Shop, tmp_path: Path) -> None:
     shop.instead["order"].append(Reply(cut_after=-1))
@@ -251,6 +298,7 @@ def test_an_answer_that_is_lost_costs_one_more_order(shop: Shop, tmp_path: Path)
     assert len(shop.orders) == 2
 
 
+@pytest.mark.says("Where it is over, the provider is asked for it again", "but for a signed address that an order gave")
 @at("cop_ads", "usgs", "dedt_lumi")
 def test_a_signed_link_that_is_over_is_asked_for_again(shop: Shop, tmp_path: Path) -> None:
     shop.good_from = 2
@@ -259,6 +307,7 @@ def test_a_signed_link_that_is_over_is_asked_for_again(shop: Shop, tmp_path: Pat
     assert (len(shop.orders), shop.links) == (1, 2)
 
 
+@pytest.mark.says("where that is no help")
 @at("cop_ads", "dedt_lumi")
 def test_an_order_whose_links_are_all_over_is_placed_again_once(shop: Shop, tmp_path: Path) -> None:
     shop.good_from = 3
@@ -267,6 +316,7 @@ def test_an_order_whose_links_are_all_over_is_placed_again_once(shop: Shop, tmp_
     assert len(shop.orders) == 2
 
 
+@pytest.mark.says("the product is ordered once more, and no more than that.")
 @at("cop_ads", "dedt_lumi")
 def test_links_that_are_never_good_end_in_an_error(shop: Shop, tmp_path: Path) -> None:
     shop.good_from = 99
@@ -275,6 +325,7 @@ def test_links_that_are_never_good_end_in_an_error(shop: Shop, tmp_path: Path) -
     assert len(shop.orders) == 2
 
 
+@pytest.mark.says("That address may be signed: it is kept in memory only.")
 @at("cop_ads", "usgs", "dedt_lumi", "wekeo_main")
 def test_nothing_signed_and_no_credential_is_kept_or_shown(
     shop: Shop, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -304,10 +355,24 @@ def test_what_was_begun_is_gone_on_with_after_a_restart_by_a_fresh_link(shop: Sh
 # -- what results say --------------------------------------------------------------------------------------------------
 
 
-def test_an_order_that_eodag_has_placed_is_gone_on_with(tmp_path: Path) -> None:
-    with Shop("wekeo_main") as shop, engine(shop, tmp_path) as opened:
+@pytest.mark.says(
+    "An order that the result says to have been placed by another program (`orderId`, `eodag:order_id`, "
+    "`orderStatusLink`, `eodag:status_link`) is gone on with."
+)
+@pytest.mark.parametrize(
+    ("shop", "said", "value"),
+    [
+        ("wekeo_main", "orderId", "hda-1"),
+        ("wekeo_main", "eodag:order_id", "hda-1"),
+        ("dedt_lumi", "orderStatusLink", REQUEST_1),
+        ("dedt_lumi", "eodag:status_link", REQUEST_1),
+    ],
+    indirect=["shop"],
+)
+def test_an_order_that_eodag_has_placed_is_gone_on_with(shop: Shop, tmp_path: Path, said: str, value: str) -> None:
+    with engine(shop, tmp_path) as opened:
         shop.orders.append(None)  # type: ignore[arg-type]  # by another program
-        product = shop.product(**{"eodag:order_id": "hda-1", "order:status": "ordered"})
+        product = shop.product(**{said: value, "order:status": "ordered"})
         shop.looks = 3
         listed = aside(opened.listing, product, NOBODY)
         assert listed.result(60)
@@ -339,13 +404,19 @@ def test_a_product_that_turns_out_to_be_offline_is_ordered(tmp_path: Path) -> No
         assert len(shop.orders) == 1
 
 
+@pytest.mark.says(
+    "Where it can be asked beforehand whether the product is there, it is, and what has come to disk since the "
+    "search is not ordered."
+)
 def test_a_product_that_has_come_to_disk_since_the_search_is_not_ordered(tmp_path: Path) -> None:
     with Shop("onda") as shop, engine(shop, tmp_path) as opened:
         shop.instead["status"].append(say(offline=False))
         assert brought(opened, shop.product())
+        assert shop.count("status") == 1
         assert shop.orders == []
 
 
+@pytest.mark.says("It goes to the provider's own hosts only.")
 def test_an_order_link_of_another_host_is_asked_for_nothing(tmp_path: Path) -> None:
     with Shop("wekeo_main") as shop, engine(shop, tmp_path) as opened:
         link = f"https://store.example/order?{json.dumps(ITEM)}"
@@ -355,6 +426,7 @@ def test_an_order_link_of_another_host_is_asked_for_nothing(tmp_path: Path) -> N
         assert shop.asked == []
 
 
+@pytest.mark.says("It goes to the provider's own hosts only.")
 def test_a_status_link_of_another_host_is_asked_for_nothing(tmp_path: Path) -> None:
     with Shop("dedl") as shop, engine(shop, tmp_path) as opened:
         links = [{"rel": "self", "href": shop.local("https://store.example/items/1")}]
@@ -363,6 +435,7 @@ def test_a_status_link_of_another_host_is_asked_for_nothing(tmp_path: Path) -> N
         assert {asked.host for asked in shop.asked} == {"hda.data.destination-earth.eu"}
 
 
+@pytest.mark.says("the part after `?` is the body of a POST, in JSON")
 @pytest.mark.parametrize("shape", ["{{{}}}", "%7B", "form"], ids=["braces twice", "quoted", "form"])
 def test_the_body_of_an_order_is_what_follows_the_question_mark(tmp_path: Path, shape: str) -> None:
     text, said = json.dumps(ITEM), ITEM
@@ -417,6 +490,16 @@ def test_a_status_link_that_is_signed_is_of_use_and_is_not_kept(tmp_path: Path) 
 # -- quotas ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("(`order_quota`: ONDA 20, WEkEO 100 in one)")
+@pytest.mark.parametrize(("shop", "orders"), [("onda", 20), ("wekeo_main", 100)], indirect=["shop"])
+def test_so_many_orders_an_hour_a_provider_takes(shop: Shop, orders: int) -> None:
+    assert shop.speaks().protocol.quota == (orders, 3600)  # type: ignore[union-attr]
+
+
+@pytest.mark.says(
+    "Where a provider takes so many orders in so many hours",
+    "also after a restart; beyond the deadline that is EAGAIN.",
+)
 def test_a_quota_is_kept_by_waiting_over_restarts(tmp_path: Path) -> None:
     clock, quota = LeapingClock(), {"order_quota": {"orders": 2, "hours": 1}}
     begun = clock.now()
@@ -437,6 +520,7 @@ def test_a_quota_is_kept_by_waiting_over_restarts(tmp_path: Path) -> None:
     assert clock.now() >= begun + 3600
 
 
+@pytest.mark.says("a further one waits its turn, which `status` tells")
 def test_who_waits_for_his_turn_says_until_when_and_keeps_nobody_from_ordering_elsewhere(tmp_path: Path) -> None:
     clock, quota = HandClock(), {"order_quota": {"orders": 1, "hours": 1}}
     with Shop("wekeo_main") as shop, engine(shop, tmp_path, clock=clock, download=quota, max_orders=1) as opened:
@@ -575,8 +659,9 @@ def test_a_provider_as_an_eodag_user_describes_it_takes_orders(tmp_path: Path) -
     ("key", "value", "says"),
     [
         ("order_method", "PUT", "order_method cannot be 'PUT': expected get or post"),
-        ("order_quota", {"orders": 20}, "order_quota: expected a quota such as {orders: 20, hours: 1}"),
-        ("order_quota", {"orders": 20, "hours": 0}, "order_quota: expected hours, more than 0"),
+        ("order_quota", 20, "order_quota.orders: expected a mapping of settings above it"),
+        ("order_quota", {"orders": 0, "hours": 1}, "order_quota.orders cannot be '0': expected a whole number"),
+        ("order_quota", {"orders": 20, "hours": 0}, "order_quota.hours cannot be '0': expected hours, more than 0"),
         ("order_first", "fetch", "order_first cannot be 'fetch': expected one of usgs"),
         ("order_always", "maybe", "order_always cannot be 'maybe': expected true or false"),
         ("order_on_response", {"metadata_mapping": "$.id"}, "metadata_mapping cannot be '$.id': expected names"),
@@ -589,6 +674,20 @@ def test_a_setting_that_cannot_be_meant_is_named(key: str, value: object, says: 
         providers.build("mine", {"download": {key: value}}, source="eofs.yml")
     assert str(caught.value).startswith("eofs.yml: mine.download.")
     assert says in str(caught.value)
+
+
+def test_a_quota_may_be_said_in_a_file_and_changed_by_a_variable(tmp_path: Path) -> None:
+    (tmp_path / ".config/eofs").mkdir(parents=True)
+    file = tmp_path / ".config/eofs/eofs.yml"
+    file.write_text("onda: {download: {order_quota: {orders: 7, hours: 0.5}}}", encoding="utf-8")
+    of_file = {"HOME": str(tmp_path)}
+    for environ, quota in (
+        (of_file, (7, 1800)),
+        ({**of_file, "EOFS__ONDA__DOWNLOAD__ORDER_QUOTA__ORDERS": "3"}, (3, 1800)),
+    ):
+        protocol = config.load({}, environ=environ).provider("onda").protocol
+        assert protocol
+        assert protocol.quota == quota
 
 
 def test_every_function_that_is_asked_first_is_known_to_the_settings() -> None:

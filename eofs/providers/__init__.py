@@ -206,7 +206,8 @@ _ORDER_KEYS = (
     _Key("order_status.error", "error", protocols.conditions),
     _Key("order_status.on_success.metadata_mapping", "on_success", texts),
     _Key("order_status.on_success.need_search", "need_search", boolean),
-    _Key("order_quota", "quota", protocols.quota),
+    _Key("order_quota.orders", "most_orders", whole(1)),
+    _Key("order_quota.hours", "quota_seconds", protocols.hours),
     _Key("order_always", "always", boolean),
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from eofs.providers.values import Unexpected, is_blank, number, text, whole
+from eofs.providers.values import Unexpected, is_blank, number, text
 
 FIRST = ("usgs",)  # the rows of `eofs.orders.FIRST`, which stands on a higher floor
 
@@ -22,11 +22,9 @@ def conditions(value: object) -> dict[str, tuple[str, ...]]:
     }
 
 
-def quota(value: object) -> tuple[int, float]:
-    """Read how many orders are taken in how many hours; the latter are returned in seconds."""
-    if not isinstance(value, Mapping) or set(value) != {"orders", "hours"}:
-        raise Unexpected("a quota such as {orders: 20, hours: 1}")
-    return whole(1)(value["orders"]), 3600 * _HOURS(value["hours"])
+def hours(value: object) -> float:
+    """Read a number of hours, and return it in seconds."""
+    return 3600 * _HOURS(value)
 
 
 def first(value: object) -> str:
