@@ -17,8 +17,8 @@ import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
-from archives import info, make_zip
-from conftest import Mount
+from archives import info, make_zip, raw_zip
+from conftest import Mount, error_of
 from shelf import Shelf
 
 from eofs.demo import ten_products
@@ -90,7 +90,7 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "zstd": zstd.compress,
 }
 TARS = dict(zip(PACKERS, UIDS, strict=False))
-NC, NC_GZ, ZIP = UIDS[5:8]
+NC, NC_GZ, ZIP, BOMB = UIDS[5:9]
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +100,7 @@ def mount(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mount]:
     titles = {feature["properties"]["uid"]: feature["properties"]["title"] for feature in ten_products()}
     made = {uid: PACKERS[name](make_tar(f"{titles[uid]}.SAFE")) for name, uid in TARS.items()}
     made |= {NC: NETCDF, NC_GZ: gzip.compress(NETCDF), ZIP: make_odd_zip()}
+    made[BOMB] = raw_zip(b"bomb", method=8, data=BAND[:300_000], size=400_000_000)
     with Shelf(tmp_path_factory.mktemp("store"), megabytes=0.1) as provider:
         for uid, data in made.items():
             (home / uid).write_bytes(data)
@@ -178,6 +179,14 @@ def test_an_odd_zip_is_shown_and_what_cannot_be_read_says_so(mount: Mount) -> No
     with pytest.raises(OSError) as caught:  # noqa: PT011 - its number is looked at
         (root / "secret.xml").read_bytes()
     assert caught.value.errno == errno.EOPNOTSUPP
+
+
+@pytest.mark.says("a member beyond the limits that guard against archive bombs EFBIG")
+def test_a_bomb_is_listed_and_not_read(mount: Mount) -> None:
+    root = mount.safe(BOMB)
+    assert names(root) == ["bomb"]
+    assert (root / "bomb").stat().st_size == 400_000_000
+    assert error_of((root / "bomb").read_bytes) == "EFBIG"
 
 
 def test_a_copy_of_a_whole_product_is_the_same_tree(mount: Mount, tmp_path: Path) -> None:

@@ -783,6 +783,7 @@ def fill_up(place: Path) -> Path:
     return ballast
 
 
+@pytest.mark.says("or its disk is full ENOSPC")
 @pytest.mark.mount
 def test_a_disk_without_room_is_said_before_the_download(small_disk: Path) -> None:
     with caches(small_disk / "cache") as make:

@@ -430,6 +430,7 @@ def test_a_connection_that_breaks_in_the_reply_may_pass() -> None:
         passing(fault(server.url), Unreachable)
 
 
+@pytest.mark.says("the provider cannot be reached (DNS")
 def test_a_name_that_cannot_be_resolved_may_pass() -> None:
     text = passing(fault("http://no-such-host.invalid/x?token=hidden"), Unreachable)
     assert "no-such-host.invalid (demo) cannot be reached: " in text
@@ -465,6 +466,7 @@ def self_signed(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContex
     return context, certificate
 
 
+@pytest.mark.says("a certificate that cannot be trusted")
 def test_a_certificate_that_cannot_be_trusted_is_final(self_signed: tuple[ssl.SSLContext, Path]) -> None:
     with Canned(DATA, secure=self_signed[0]) as server:
         caught = fault(server.url)

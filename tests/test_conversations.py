@@ -6,6 +6,7 @@ Providers that have to be ordered from are in tests/test_orders.py, stores that 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
@@ -611,6 +612,7 @@ def test_what_ends_before_its_time_is_renewed(stage: Stage, tmp_path: Path) -> N
     assert [form["grant_type"] for form in forms] == (["password", "refresh_token"] if forms else [])
 
 
+@pytest.mark.says("or takes no orders for what is OFFLINE EREMOTEIO")
 @only(ABOUT["cop_dataspace"], ABOUT["creodias"])
 @pytest.mark.parametrize("reply", [Reply(202), Reply(404), Reply(400)], ids=["202", "404", "400"])
 def test_what_is_offline_where_nothing_can_be_ordered_says_so(stage: Stage, reply: Reply, tmp_path: Path) -> None:
@@ -619,6 +621,7 @@ def test_what_is_offline_where_nothing_can_be_ordered_says_so(stage: Stage, repl
     with engine(stage.speaks(), tmp_path) as opened, pytest.raises(EofsError) as wrong:
         md5sums(opened, offline)
     name = stage.talk.name
+    assert wrong.value.errno == errno.EREMOTEIO
     assert f"is OFFLINE, and {name} takes no orders from eofs; restore it on the web site of" in str(wrong.value)
 
 

@@ -656,6 +656,7 @@ def named(value: object) -> str | None:
     return getattr(value, "__name__", None)
 
 
+@pytest.mark.says("other 4xx, a message instead of data)")
 @pytest.mark.parametrize("uid", [ONLINE[0], OFFLINE[0]], ids=["online", "offline"])
 @pytest.mark.parametrize(("reply", "error"), FINAL + PASSING, ids=named)
 def test_a_failure_has_its_error_and_its_sentence_and_is_remembered_for_a_while(
@@ -744,6 +745,7 @@ def test_a_pause_beyond_the_deadline_is_not_waited_for(
     assert (asked(room, ONLINE[0]), leaping.pauses) == ([status], [])
 
 
+@pytest.mark.says("a link that cannot be followed")
 @pytest.mark.parametrize("location", [None, "ftp://host/key", "Not Available"])
 def test_a_product_without_a_usable_link_is_not_supported(room: Room, location: str | None) -> None:
     engine = room.start()
@@ -908,6 +910,7 @@ def test_bytes_that_stay_wrong_are_corrupt_and_not_kept(room: Room) -> None:
     assert (status.local, status.activity, status.downloaded) == (Local.ABSENT, Activity.FAILED, 0)
 
 
+@pytest.mark.says("broken archive) after one fresh try EIO")
 def test_a_truncated_archive_without_a_checksum_is_corrupt(room: Room) -> None:
     uid = ONLINE[0]
     always(room, uid, Reply(200, ZIP, archive_of(room, uid)[:-100_000]))
@@ -1032,6 +1035,7 @@ def test_what_was_used_longest_ago_makes_room_and_is_fetched_again(room: Room) -
     assert [len(asked(room, uid)) for uid in ONLINE[:3]] == [2, 1, 1]
 
 
+@pytest.mark.says("all else in it is in use")
 def test_what_is_open_makes_no_room(room: Room) -> None:
     engine = room.start(limit=len(archive_of(room, ONLINE[0])) + 200_000)
     product = room.products[ONLINE[0]]
@@ -1194,6 +1198,7 @@ def odd_zip() -> bytes:
     return bytes(data)
 
 
+@pytest.mark.says("an encrypted member, an unknown compression")
 def test_what_cannot_be_unpacked_is_listed_and_refused_when_it_is_opened(room: Room) -> None:
     always(room, ONLINE[0], Reply(200, ZIP, odd_zip()))
     engine, product = room.start(), unsure(room.products[ONLINE[0]])
@@ -1377,6 +1382,7 @@ def test_without_crawlers_nobody_is_asked_for_a_name(room: Room) -> None:
 # -- the end ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("eofs is being unmounted ECANCELED")
 def test_closing_releases_who_waits(opened: Callable[..., Room], hand: HandClock) -> None:
     room = opened(clock=hand.now, staging_seconds=100)
     engine = room.start(clock=hand, wait=2, timeout=20)

@@ -333,6 +333,7 @@ def test_a_mirror_that_has_it_no_more_is_asked_for_another_one(house: House) -> 
 # -- where it is not found ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("nor has any in `fallback` ENODATA")
 def test_where_nobody_has_it_both_are_named(house: House) -> None:
     engine, product = house.start(closed=False), house.product(title="S2A_MSIL1C_unheard_of")
     house.peps.script[UID].append(Reply(404))

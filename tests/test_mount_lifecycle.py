@@ -302,7 +302,7 @@ def sizes(directory: Path) -> dict[tuple[str, int], int]:
     return found
 
 
-@pytest.mark.says("the product is larger than the cache, all else in it is in use, or its disk is full ENOSPC")
+@pytest.mark.says("the product is larger than the cache")
 def test_a_product_that_does_not_fit_in_the_cache_is_refused_before_it_is_asked_for(
     tmp_path: Path, provider: DemoProvider
 ) -> None:

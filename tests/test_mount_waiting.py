@@ -259,10 +259,31 @@ def test_signals_that_mean_nothing_of_the_kind_do_not_disturb_a_wait(
         assert line_of(reader, "listed") == f"listed {len(INSIDE)} True"
 
 
+HANDLER = """
+import errno, os, signal, sys
+signal.signal(signal.SIGUSR1, lambda *_: None)
+try:
+    os.stat(sys.argv[1])
+except OSError as error:
+    print(errno.errorcode[error.errno])
+"""
+
+
+@pytest.mark.says("interrupted EINTR")
+def test_a_program_that_handles_the_signal_that_ends_its_wait_is_told_so(
+    tmp_path: Path, tape: DemoProvider, readers: list[subprocess.Popen[str]]
+) -> None:
+    with Mount(tmp_path, tape.write_result(tmp_path / "r.geojson")) as mount:
+        readers.append(begin(sys.executable, "-c", HANDLER, mount.safe(OFFLINE) / "manifest.safe"))
+        until(lambda: mount.status(OFFLINE)["activity"] == "waiting")  # for it, which is inside of the mount
+        readers[0].send_signal(signal.SIGUSR1)
+        assert readers[0].communicate(timeout=60) == ("EINTR\n", "")
+
+
 # -- not waiting -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.says("not ready by the deadline, `block=false`, O_NONBLOCK")
+@pytest.mark.says("not ready by the deadline")
 @pytest.mark.says("At the deadline it gets EAGAIN.", "the next open goes on waiting without a second order")
 def test_at_the_deadline_a_program_is_told_to_try_again_and_the_next_one_goes_on_with_the_same_order(
     tmp_path: Path, tape: DemoProvider
@@ -316,7 +337,7 @@ def is_read(path: Path) -> bool:
     return False
 
 
-@pytest.mark.says("With `block=false` nothing ever waits: EAGAIN at once")
+@pytest.mark.says("With `block=false` nothing ever waits: EAGAIN at once", "not ready by the deadline, `block=false`")
 def test_with_block_false_nothing_waits_and_the_product_comes_all_the_same(
     tmp_path: Path, provider: DemoProvider
 ) -> None:
@@ -335,7 +356,7 @@ def test_with_block_false_nothing_waits_and_the_product_comes_all_the_same(
             until(lambda uid=uid: mount.status(uid)["local"] == "complete")  # type: ignore[misc]
 
 
-@pytest.mark.says("O_NONBLOCK does the same for one open of a file.")
+@pytest.mark.says("O_NONBLOCK does the same for one open of a file.", "`block=false`, O_NONBLOCK")
 def test_a_file_opened_with_o_nonblock_is_not_waited_for(mount: Mount, provider: DemoProvider) -> None:
     path = mount.bring(ONLINE) / "INSPIRE.xml"
     content = path.read_bytes()
@@ -421,10 +442,12 @@ def assert_fails(mount: Mount, provider: DemoProvider, uid: str, failure: Failur
         assert provider.count(uid) == len(replies)
 
 
-@pytest.mark.says("the bytes are wrong (checksum, CRC, broken archive) after one fresh try EIO")
-@pytest.mark.says("the provider failed (5xx after retries, other 4xx, a message instead of data)")
-@pytest.mark.says("the provider no longer has it (404, 410), nor has any in `fallback` ENODATA")
-@pytest.mark.says("no credentials configured, or refused (401, 403, a web page instead of data) EACCES")
+@pytest.mark.says("the bytes are wrong (checksum")
+@pytest.mark.says("the provider failed (5xx after retries")
+@pytest.mark.says("the provider no longer has it (404, 410)")
+@pytest.mark.says("or refused (401, 403, a web page instead of data) EACCES")
+@pytest.mark.says("throttled (429) beyond the deadline EAGAIN")
+@pytest.mark.says("refused, reset, after retries")
 @pytest.mark.says("Each failure has one errno, one sentence in `error:` of the status file, and one line in the log.")
 @pytest.mark.parametrize("failure", FAILURES)
 def test_each_failure_has_its_errno_one_sentence_and_one_line_in_the_log(
@@ -440,7 +463,7 @@ def test_silence_is_such_a_failure(tmp_path: Path, store: Path) -> None:
         assert_fails(mount, provider, UIDS[0], SILENT)
 
 
-@pytest.mark.says("the provider cannot be reached (DNS, refused, reset, after retries")
+@pytest.mark.says("refused, reset, after retries")
 def test_a_provider_that_is_not_there_cannot_be_reached(tmp_path: Path, store: Path) -> None:
     settings = tmp_path / ".config/eofs/eofs.yml"
     settings.parent.mkdir(parents=True)
@@ -453,6 +476,7 @@ def test_a_provider_that_is_not_there_cannot_be_reached(tmp_path: Path, store: P
         assert error_of((mount.product(ONLINE) / "quicklook.jpg").read_bytes) == "EHOSTUNREACH"
 
 
+@pytest.mark.says("no credentials configured")
 def test_without_credentials_the_error_names_what_to_set_and_the_provider_is_not_asked(
     tmp_path: Path, provider: DemoProvider
 ) -> None:

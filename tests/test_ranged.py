@@ -361,6 +361,7 @@ def test_a_product_on_tape_is_ordered_once_and_then_read_in_parts(tmp_path: Path
             room.close()
 
 
+@pytest.mark.says("CRC, broken archive) after one fresh try EIO")
 def test_a_member_whose_crc_is_wrong_is_fetched_afresh_once_and_then_corrupt(room: Room, provider: Meddling) -> None:
     engine, product = start(room)
     found = member(engine, product, "_B09.jp2")

@@ -275,6 +275,7 @@ def test_a_profile_that_is_not_there_is_named() -> None:
         get(asking, "s3://private/a")
 
 
+@pytest.mark.says("S3 that wants a signature, without botocore EOPNOTSUPP")
 def test_without_boto3_what_is_open_is_read_and_what_is_not_says_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import os
@@ -477,11 +478,13 @@ def billed(server: AssetServer, **asset: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.says("who asks pays, without `requester_pays: true`) EPERM")
 def test_who_has_not_agreed_to_pay_asks_for_nothing_that_is_billed(shelf: Callable[[AssetServer], Room]) -> None:
     with AssetServer({"bucket/B04.tif": BAND}) as store:
         store.changes = billed(store)
         told = failure(shelf(store))
         assert isinstance(told, NotAllowed)
+        assert told.errno == errno.EPERM
         assert "requester_pays: true" in str(told)
         assert store.asked == []
 
