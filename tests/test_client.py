@@ -215,6 +215,7 @@ def test_a_range_is_asked_for_with_what_tells_the_version(provider: DemoProvider
     assert rest == archive[100:]
 
 
+@pytest.mark.says("416 all of it is asked for")
 def test_a_range_that_is_not_there_is_asked_for_again_as_a_whole(provider: DemoProvider) -> None:
     before = provider.count()
     with client() as asking, contextlib.closing(asking.get(provider.url + PATH, start=1 << 40)) as response:
@@ -258,6 +259,7 @@ def test_a_range_that_cannot_be_read_is_a_fault_that_may_pass(said: str) -> None
 # -- redirects -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("301, 302, 303, 307, 308 followed by hand")
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_followed(provider: DemoProvider, status: int) -> None:
     with Canned(http(status, Location=provider.url + PATH)) as first, client() as asking:
@@ -274,6 +276,7 @@ def test_a_redirect_may_be_relative(location: str, path: str) -> None:
         assert server.asked[1].startswith(f"GET {path} HTTP")
 
 
+@pytest.mark.says("ten times at most")
 def test_ten_redirects_are_followed_and_no_more() -> None:
     hops = [http(302, Location=f"/{number}") for number in range(MAX_REDIRECTS)]
     with Canned(*hops, DATA) as server, client() as asking:
@@ -306,6 +309,7 @@ def test_credentials_go_to_the_provider() -> None:
         assert f"Authorization: {BASIC}" in server.asked[0]
 
 
+@pytest.mark.says("credentials go to the provider's own hosts only")
 def test_credentials_do_not_go_along_a_redirect_to_another_host() -> None:
     with Canned(http(401)) as other, Canned(http(302, Location=f"{other.url}/x")) as first:
         caught = fault(first.url, replace(ALICE, hosts=(f"127.0.0.1:{first.port}",)))
@@ -667,6 +671,13 @@ def test_pauses_grow_up_to_a_limit_and_are_never_shorter_than_asked_for(
     assert pause <= max(LONGEST_BACK_OFF, asked or 0)
     assert pause >= min(delay, LONGEST_BACK_OFF) / 2
     assert back_off(tries + 1, delay, asked, chance=lambda: chance) >= pause
+
+
+@pytest.mark.says("after pauses that double")
+@pytest.mark.parametrize("chance", [0.0, 0.5])
+def test_pauses_double(chance: float) -> None:
+    pauses = [back_off(tries, 1.0, None, chance=lambda: chance) for tries in range(1, 8)]
+    assert pauses == [pauses[0] * 2**tries for tries in range(7)]
 
 
 @pytest.mark.parametrize(("own", "option", "at_a_time"), [(2, 5, 2), (5, 2, 2), (0, 3, 1)])

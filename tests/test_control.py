@@ -73,6 +73,7 @@ def tape(tmp_path: Path, store: Path) -> Iterator[tuple[DemoProvider, Mount]]:
 # -- cancel ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("After EAGAIN and ECANCELED it does so at once.")
 @pytest.mark.says("`cancel`: who waits gets ECANCELED", "stopped by `eofs cancel`")
 @mounted
 def test_cancel_releases_all_who_wait_and_the_order_stays_placed(

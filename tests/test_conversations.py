@@ -576,6 +576,7 @@ def test_wrong_credentials_are_refused_in_one_sentence_and_not_sent_again_and_ag
     assert stage.good == []
 
 
+@pytest.mark.says("credentials go to the provider's own hosts only")
 def test_a_redirect_to_another_host_takes_nothing_along(stage: Stage, tmp_path: Path) -> None:
     stage.faults = [Reply(302, {"Location": f"https://{ELSEWHERE}/scene"})] * 99
     with engine(stage.speaks(), tmp_path) as opened, contextlib.suppress(ProviderFailed):  # a list is not there
@@ -612,6 +613,11 @@ def test_what_ends_before_its_time_is_renewed(stage: Stage, tmp_path: Path) -> N
     assert [form["grant_type"] for form in forms] == (["password", "refresh_token"] if forms else [])
 
 
+@pytest.mark.says(
+    "A product that is OFFLINE at a provider that takes no orders (`order_enabled: false`, as at Copernicus Data "
+    "Space and CREODIAS) is asked for once",
+    "if it has not, the error says that it cannot be ordered.",
+)
 @pytest.mark.says("or takes no orders for what is OFFLINE EREMOTEIO")
 @only(ABOUT["cop_dataspace"], ABOUT["creodias"])
 @pytest.mark.parametrize("reply", [Reply(202), Reply(404), Reply(400)], ids=["202", "404", "400"])
@@ -622,9 +628,11 @@ def test_what_is_offline_where_nothing_can_be_ordered_says_so(stage: Stage, repl
         md5sums(opened, offline)
     name = stage.talk.name
     assert wrong.value.errno == errno.EREMOTEIO
+    assert len([asked for asked in stage.asked if asked.path.endswith("/$value")]) == 1
     assert f"is OFFLINE, and {name} takes no orders from eofs; restore it on the web site of" in str(wrong.value)
 
 
+@pytest.mark.says("as it may have come to disk since the search")
 @only(ABOUT["cop_dataspace"], ABOUT["creodias"])
 def test_what_has_come_to_disk_since_the_search_is_served(stage: Stage, tmp_path: Path) -> None:
     offline = replace(stage.products()[0], status=StorageStatus.OFFLINE)

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import hashlib
 import io
+import json
 import logging
 import os
 import threading
@@ -59,7 +60,7 @@ from eofs.errors import (
 )
 from eofs.fetch import failures, quicklooks
 from eofs.fetch.members import Members
-from eofs.model import Checksum, Member
+from eofs.model import Checksum, Member, Provider
 from eofs.nodes import NOBODY, Caller
 from eofs.status import Activity, Local, StorageStatus
 
@@ -335,13 +336,16 @@ def test_a_product_that_is_said_to_be_on_tape_and_is_not_comes_at_once(room: Roo
     assert asked(room, OFFLINE[0]) == [200]
 
 
+@pytest.mark.says("202; 200 with an empty body; 204 on its way from tape: asked again every `wait`")
 def test_an_empty_reply_is_a_wait_and_no_product(opened: Callable[..., Room], leaping: LeapingClock) -> None:
     room = opened()
-    room.provider.script[ONLINE[0]].extend([Reply(200), Reply(204)])
+    room.provider.script[ONLINE[0]].extend([Reply(202), Reply(200), Reply(204)])
     assert right(room, room.start(clock=leaping, wait=1, timeout=20), ONLINE[0])
-    assert asked(room, ONLINE[0]) == [200, 204, 200]
+    assert asked(room, ONLINE[0]) == [202, 200, 204, 200]
+    assert leaping.pauses == [60, 60, 60]
 
 
+@pytest.mark.says("200, 206 with bytes the product")
 def test_a_download_that_breaks_may_find_the_product_back_on_tape(
     opened: Callable[..., Room], leaping: LeapingClock
 ) -> None:
@@ -622,15 +626,18 @@ FINAL = [
     (Reply(400), ProviderFailed),
     (Reply(401), AccessRefused),
     (Reply(403), AccessRefused),
+    (Reply(407), AccessRefused),
     (Reply(404), Gone),
     (Reply(410), Gone),
     (Reply(299), ProviderFailed),
+    (Reply(451), ProviderFailed),
     (Reply(200, {"Content-Type": "text/html"}, b"<html>"), AccessRefused),
     (Reply(200, {"Content-Type": "application/json"}, b"{}"), ProviderFailed),
     (Reply(302, {"Location": "ftp://host/x"}), NotSupported),
 ]
 PASSING = [
     (Reply(408), ProviderFailed),
+    (Reply(425), ProviderFailed),
     (Reply(500), ProviderFailed),
     (Reply(502), ProviderFailed),
     (Reply(503), ProviderFailed),
@@ -656,6 +663,14 @@ def named(value: object) -> str | None:
     return getattr(value, "__name__", None)
 
 
+@pytest.mark.says("then the next open asks again.")
+@pytest.mark.says(
+    "401, 403, 407; an HTML page refused, not tried again",
+    "404, 410 gone, not tried again",
+    "any other failed, not tried again",
+    "408, 425, 5xx; a broken, refused or silent connection",
+    "A failure is answered to all who ask in the next 30 seconds",
+)
 @pytest.mark.says("other 4xx, a message instead of data)")
 @pytest.mark.parametrize("uid", [ONLINE[0], OFFLINE[0]], ids=["online", "offline"])
 @pytest.mark.parametrize(("reply", "error"), FINAL + PASSING, ids=named)
@@ -679,6 +694,7 @@ def test_a_failure_has_its_error_and_its_sentence_and_is_remembered_for_a_while(
     assert (status.activity, status.local) == (Activity.FAILED, Local.ABSENT)
     assert status.error == str(caught.value)
 
+    assert failures.FAILURE_MEMORY == 30
     leaping.time += failures.FAILURE_MEMORY - 1
     with pytest.raises(error):
         engine.listing(product, NOBODY)
@@ -695,6 +711,7 @@ def test_a_failure_has_its_error_and_its_sentence_and_is_remembered_for_a_while(
     assert room.status(engine, product).error is None
 
 
+@pytest.mark.says("A failure is answered to all who ask in the next 30 seconds")
 def test_all_who_wait_get_the_failure_and_nobody_asks_again(room: Room) -> None:
     always(room, ONLINE[0], Reply(404))
     engine = room.start()
@@ -703,6 +720,7 @@ def test_all_who_wait_get_the_failure_and_nobody_asks_again(room: Room) -> None:
     assert asked(room, ONLINE[0]) == [404]
 
 
+@pytest.mark.says("a broken, refused or silent connection")
 def test_a_host_that_is_not_there_cannot_be_reached(room: Room, leaping: LeapingClock) -> None:
     engine = room.start(clock=leaping, timeout=20)
     room.provider.stop()
@@ -717,12 +735,26 @@ def test_a_provider_that_comes_back_is_tried_again(room: Room, leaping: LeapingC
     assert asked(room, ONLINE[0]) == [503, 0, 200]
 
 
+@pytest.mark.says("`Retry-After` is kept")
 def test_a_pause_that_the_provider_asks_for_is_kept(room: Room, leaping: LeapingClock) -> None:
     always(room, ONLINE[0], Reply(503, {"Retry-After": "7"}), Reply(429, {"Retry-After": "77"}), None)
     assert right(room, room.start(clock=leaping, timeout=20), ONLINE[0])
     assert leaping.pauses == [7, 77]
 
 
+@pytest.mark.says("and so is EUMETSAT's `retryAfter` in JSON")
+@pytest.mark.parametrize("wrapped", [True, False], ids=["in a message", "by itself"])
+def test_a_pause_that_is_said_in_json_is_kept(room: Room, leaping: LeapingClock, wrapped: bool) -> None:
+    said: dict[str, Any] = {"retryAfter": round((time.time() + 900) * 1000)}
+    body = json.dumps({"message": said} if wrapped else said).encode()
+    always(room, ONLINE[0], Reply(429, {"Content-Type": "application/json"}, body), None)
+    assert right(room, room.start(clock=leaping, timeout=20), ONLINE[0])
+    [pause] = leaping.pauses
+    assert 600 < pause <= 900  # the test may be slow
+
+
+@pytest.mark.says("After EAGAIN and ECANCELED it does so at once.")
+@pytest.mark.says("429 tried again until the deadline")
 def test_a_provider_that_throttles_is_asked_again_until_the_deadline(room: Room, leaping: LeapingClock) -> None:
     always(room, ONLINE[0], Reply(429))
     engine, begun = room.start(clock=leaping, timeout=20), leaping.time
@@ -765,6 +797,7 @@ def test_missing_credentials_are_refused_without_a_request(room: Room) -> None:
 # -- downloads that break --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("a body that ends early tried again", "after pauses that double; what has arrived is kept")
 def test_a_cut_download_goes_on_where_it_stopped(room: Room, leaping: LeapingClock) -> None:
     uid, size = ONLINE[0], len(archive_of(room, ONLINE[0]))
     room.provider.script[uid].append(Reply(cut_after=100_000))
@@ -775,6 +808,7 @@ def test_a_cut_download_goes_on_where_it_stopped(room: Room, leaping: LeapingClo
     assert room.provider.bytes_sent(uid) == size
 
 
+@pytest.mark.says("4 times in a row without progress")
 def test_a_download_that_gets_on_is_not_given_up_however_often_it_is_cut(room: Room, leaping: LeapingClock) -> None:
     uid = ONLINE[0]
     room.provider.script[uid].extend(Reply(cut_after=20_000) for _ in range(3 * DEMO.retries))
@@ -782,6 +816,7 @@ def test_a_download_that_gets_on_is_not_given_up_however_often_it_is_cut(room: R
     assert room.provider.bytes_sent(uid) == len(archive_of(room, uid))
 
 
+@pytest.mark.says("a body that ends early tried again, 4 times in a row without progress")
 def test_a_download_that_does_not_get_on_is_given_up(room: Room, leaping: LeapingClock) -> None:
     uid = ONLINE[0]
     always(room, uid, Reply(cut_after=100_000), Reply(cut_after=0))
@@ -790,6 +825,19 @@ def test_a_download_that_does_not_get_on_is_given_up(room: Room, leaping: Leapin
         engine.listing(room.products[uid], NOBODY)
     assert len(asked(room, uid)) == 1 + DEMO.retries
     assert room.status(engine, room.products[uid]).local is Local.PARTIAL
+
+
+@pytest.mark.says("tried again, 4 times in a row without progress, after pauses that double")
+def test_what_fails_is_tried_again_four_times_after_pauses_that_double(room: Room, leaping: LeapingClock) -> None:
+    usual = Provider("usual")
+    speaks = replace(DEMO, retries=usual.retries, retry_delay=usual.retry_delay)
+    always(room, ONLINE[0], Reply(503))
+    with pytest.raises(ProviderFailed):
+        room.start(speaks=speaks, clock=leaping, timeout=20).listing(room.products[ONLINE[0]], NOBODY)
+    assert asked(room, ONLINE[0]) == [503] * 5
+    assert len(leaping.pauses) == 4
+    for pause, most in zip(leaping.pauses, (1, 2, 4, 8), strict=True):  # up to half of it is left to chance
+        assert most / 2 <= pause <= most
 
 
 def test_a_stalled_download_goes_on_where_it_stopped(room: Room, leaping: LeapingClock) -> None:
@@ -840,26 +888,27 @@ def test_another_version_is_never_put_beside_the_first(room: Room, leaping: Leap
     assert asked(room, uid) == [200, 200]
 
 
+@pytest.mark.says("206 for another range than was asked for; 416 all of it is asked for")
 @pytest.mark.parametrize(
-    "headers",
+    ("headers", "then"),
     [
-        {"Content-Range": "bytes 90000-{last}/{size}"},
-        {"Content-Range": "bytes 100000-{last}/{size}", "ETag": '"other"'},
-        {"Content-Range": "bytes 100000-{last}/999999"},
-        {"Content-Range": "chapters 1-2/3"},
-        {},
+        ({"Content-Range": "bytes 90000-{last}/{size}"}, None),
+        ({"Content-Range": "bytes 100000-{last}/{size}", "ETag": '"other"'}, END),  # it is begun anew
+        ({"Content-Range": "bytes 100000-{last}/999999"}, END),
+        ({"Content-Range": "chapters 1-2/3"}, None),
+        ({}, None),
     ],
     ids=["other start", "other version", "other size", "other unit", "none"],
 )
 def test_a_wrong_range_is_never_put_beside_the_first(
-    room: Room, leaping: LeapingClock, headers: dict[str, str]
+    room: Room, leaping: LeapingClock, headers: dict[str, str], then: str | None
 ) -> None:
     uid, data = ONLINE[0], archive_of(room, ONLINE[0])
     said = {name: value.format(last=len(data) - 1, size=len(data)) for name, value in headers.items()}
     always(room, uid, Reply(cut_after=100_000), Reply(206, {**ZIP, **said}, b"\0" * (len(data) - 100_000)), None)
     assert right(room, room.start(clock=leaping), uid, unsure(room.products[uid]))
     assert asked(room, uid)[:2] == [200, 206]
-    assert len(asked(room, uid)) == 3
+    assert ranges(room, uid)[2:] == [then]
 
 
 @pytest.mark.parametrize("kind", ["chunked", "until the end"])

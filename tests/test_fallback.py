@@ -350,6 +350,7 @@ def test_a_service_that_has_closed_is_asked_where_nobody_else_has_it(house: Hous
     house.again()
 
 
+@pytest.mark.says("Where a service has closed, the error of its products begins with that.")
 def test_where_it_does_not_answer_either_the_error_says_so_of_both(house: House) -> None:
     engine, product = house.start(), house.product(title="S2A_MSIL1C_unheard_of")
     house.peps.stop()

@@ -206,6 +206,7 @@ def test_a_refresh_without_a_new_refresh_token_keeps_the_old_one(server: TokenSe
 # -- a token that is refused -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("401 to a token")
 def test_a_token_that_is_refused_is_renewed_and_the_request_made_again(server: TokenServer) -> None:
     client = Client(server.speaks(), Network(), connections=4, stall_timeout=30)
     ask(client, server)
@@ -228,6 +229,7 @@ def test_a_token_that_many_see_refused_is_renewed_once(server: TokenServer) -> N
     asking.close()
 
 
+@pytest.mark.says("a fresh one is got, and the request made once more")
 def test_a_second_refusal_is_the_end(server: TokenServer) -> None:
     server.uses = 0
     client = Client(server.speaks(), Network(), connections=4, stall_timeout=30)
@@ -535,6 +537,25 @@ def test_each_form_of_a_token_request(
     client.close()
 
 
+@pytest.mark.says(
+    "or to a token of which nobody says how long it is good a fresh one is got, and the request made once more"
+)
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_token_of_no_known_end_that_is_refused_is_fetched_afresh_once(server: TokenServer, status: int) -> None:
+    server.refusal = status
+    client = Client(form(server, "theia"), Network(), connections=4, stall_timeout=30)
+    ask(client, server)
+    server.revoke()
+    assert ask(client, server) == server.archive(ONLINE).read_bytes()
+    server.uses = 0
+    server.revoke()
+    with pytest.raises(AccessRefused):
+        ask(client, server)
+    assert len(server.asked) == 3
+    assert server.count(ONLINE, "download", status) == 3
+    client.close()
+
+
 def test_a_token_of_no_known_end_is_used_until_it_is_refused(server: TokenServer) -> None:
     clock = At()
     asking = login(form(server, "theia"), clock)
@@ -617,12 +638,21 @@ def test_a_signature_of_one_file_is_good_for_that_one(server: TokenServer) -> No
     asking.close()
 
 
-def test_a_signature_that_is_refused_is_asked_for_again(server: TokenServer) -> None:
+@pytest.mark.says("401 or 403 to a signed address")
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_signature_that_is_refused_is_asked_for_again(server: TokenServer, status: int) -> None:
+    server.refusal = status
     client = Client(signing(server), Network(), connections=4, stall_timeout=30)
     ask(client, server)
     server.revoke()
     assert ask(client, server) == server.archive(ONLINE).read_bytes()
     assert len(server.asked) == 2
+    server.uses = 0
+    server.revoke()
+    with pytest.raises(AccessRefused):
+        ask(client, server)
+    assert len(server.asked) == 3
+    assert server.count(ONLINE, "download", status) == 3
     client.close()
 
 

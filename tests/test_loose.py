@@ -294,6 +294,7 @@ def test_an_empty_file_is_empty_and_asks_for_nothing(shelf: Callable[..., Room])
         until(lambda: room.status(engine, product).local is Local.COMPLETE)
 
 
+@pytest.mark.says("A reply that is a web page or JSON is data where the file calls itself so.")
 def test_text_that_calls_itself_so_is_data_and_a_page_in_place_of_data_is_not(shelf: Callable[..., Room]) -> None:
     page = b"<!DOCTYPE html><html>"
     files = {
@@ -576,27 +577,31 @@ def test_a_size_that_the_result_has_wrong_is_mended(shelf: Callable[..., Room]) 
 # -- where else
 
 
-@pytest.mark.parametrize("first", [f"{NOWHERE}/B01.tif", "s3://bucket/B01.tif", "gone"])
+@pytest.mark.says("Where one is refused, gone, out of reach or silent, the next one is asked")
+@pytest.mark.parametrize("first", [f"{NOWHERE}/B01.tif", "s3://bucket/B01.tif", "gone", "refused", "silent"])
 @pytest.mark.parametrize("knows", [True, False], ids=["sizes in the result", "sizes asked for"])
 def test_an_alternate_is_taken_where_the_first_link_is_of_no_use(
     shelf: Callable[..., Room], first: str, knows: bool
 ) -> None:
-    with AssetServer({"B01.tif": BANDS["B01.tif"]}) as server:
+    odd = {"refused.tif": Served(b"", 403), "silent.tif": Served(b"")}
+    with AssetServer({"B01.tif": BANDS["B01.tif"], **odd}) as server:
+        server.files["silent.tif"].free.clear()
         asset = {
-            "href": f"{server.url}/gone.tif" if first == "gone" else first,
+            "href": first if "/" in first else f"{server.url}/{first}.tif",
             "alternate": {"mirror": {"href": f"{server.url}/B01.tif"}},
             **({"file:size": len(BANDS["B01.tif"])} if knows else {}),
         }
         server.changes = {"assets": {"red": asset}}
         room = shelf(server)
-        engine, product = start(room)
-        name = "gone.tif" if first == "gone" else "B01.tif"
+        engine, product = start(room, stall_timeout=0.5 if first == "silent" else 30.0)
+        name = "B01.tif" if "/" in first else f"{first}.tif"
         assert content(engine, product, name) == BANDS["B01.tif"]
         before = len(server.asked)
         until(lambda: room.status(engine, product).local is Local.COMPLETE)
         assert len(server.asked) == before
 
 
+@pytest.mark.says("the next one is asked, and first from then on.")
 def test_the_address_that_was_of_use_is_asked_first_from_then_on(shelf: Callable[..., Room]) -> None:
     with AssetServer({"B01.tif": Served(BANDS["B01.tif"]), "old.tif": Served(b"", 404)}) as server:
         mirror = {"mirror": {"href": f"{server.url}/B01.tif"}}

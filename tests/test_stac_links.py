@@ -19,8 +19,10 @@ from hypothesis import strategies as st
 from eofs import auth, catalog, config
 from eofs.catalog.terms import read_terms
 from eofs.client import Client
+from eofs.config import Network
 from eofs.errors import AccessRefused, EofsError, NotAllowed
 from eofs.fetch.addresses import Chance, addresses, chance_of, owner
+from eofs.links import host_of
 from eofs.model import LogIn, Provider, Terms
 from eofs.nodes import NOBODY
 from eofs.parts import parts_of
@@ -86,6 +88,7 @@ def test_each_kind_of_log_in_is_told_in_words_and_settings(scheme: dict[str, Any
     assert settings in found.settings
 
 
+@pytest.mark.says("Addresses of log-ins and of services that sign are never taken from a result")
 def test_no_address_of_a_log_in_is_taken_from_a_result() -> None:
     evil = "https://evil.example/sign"
     for scheme in (
@@ -96,6 +99,31 @@ def test_no_address_of_a_log_in_is_taken_from_a_result() -> None:
         {"type": "http", "scheme": evil},
     ):
         assert "evil" not in str(login(scheme))
+
+
+@pytest.mark.says(
+    "Addresses of log-ins and of services that sign are never taken from a result, nor do credentials go there."
+)
+def test_nobody_is_asked_at_an_address_of_a_log_in_that_a_result_names(
+    shelf: Callable[[AssetServer], Room], server: AssetServer
+) -> None:
+    mine = Provider("mine", hosts=("127.0.0.1:*",), auth="basic", credentials=NAMED, retries=0)
+    server.files["B04.tif"] = Served(BAND, 401)
+    with AssetServer({}) as evil:
+        at = {"authorizationApi": evil.url, "tokenUrl": evil.url, "authorizationUrl": evil.url, "method": "GET"}
+        flows = {"authorizationCode": at, "password": at, "clientCredentials": at}
+        schemes = {
+            "signed": {"type": "signedUrl", "flows": flows},
+            "openid": {"type": "openIdConnect", "openIdConnectUrl": evil.url},
+            "oauth": {"type": "oauth2", "flows": flows},
+        }
+        server.changes = {
+            "properties": {"auth:schemes": schemes},
+            "assets": {"red": {"href": f"{server.url}/B04.tif", "auth:refs": [*schemes], "file:size": len(BAND)}},
+        }
+        assert isinstance(failure(shelf(server), **{"127.0.0.1": mine}), AccessRefused)
+        assert {asked.authorization for asked in server.asked} == {auth.basic(*NAMED.values())}
+        assert evil.asked == []
 
 
 def test_a_link_without_a_log_in_is_open_where_the_result_says_how_to_log_in_elsewhere() -> None:
@@ -262,6 +290,11 @@ S2, LANDSAT = (
 )
 
 
+@pytest.mark.says(
+    "A file of STAC may be had at several addresses: its link, those of `alternate`, and each store that has its "
+    "bucket (`storage:refs`).",
+    "Each is asked by the provider to whom its host, or its bucket, belongs",
+)
 @pytest.mark.parametrize(
     ("item", "file", "variables", "asked"),
     [
@@ -360,6 +393,39 @@ def test_the_links_of_real_items_are_asked_in_the_order_that_serves_their_user(
     assert found == asked
 
 
+@pytest.mark.says(
+    "What is open comes first; then what takes a log-in whose credentials are there, then an object store (S3) "
+    "whose keys are there, then a host that is known from results only (`known_by`), then a log-in without "
+    "credentials, then a store without keys; of two that are alike, the one that the result has first.",
+    "What the result says to bill who asks (`requester_pays`) comes last",
+)
+def test_what_is_likely_to_give_the_bytes_is_asked_first_and_of_two_alike_the_first_in_the_result() -> None:
+    known = {
+        "two.example": Provider("no log-in", hosts=("two.example",), auth="basic"),
+        "one.example": Provider("no log-in either", hosts=("one.example",), auth="basic"),
+        "shown.example": replace(STORE, name="a store elsewhere", known_by=("shown.example",)),
+        "in.example": Provider("log-in", hosts=("in.example",), auth="basic", credentials=NAMED),
+        "mine": replace(STORE, name="store", credentials=KEYS),
+        "bucket": replace(STORE, name="store without keys"),
+        "pays": replace(STORE, name="billed", credentials=KEYS),
+    }
+    hosts = ["s3://pays", "s3://bucket", "https://two.example", "https://one.example"]
+    hosts += ["https://shown.example", "s3://mine", "https://in.example", "https://open.example"]
+    links = [f"{host}/a.tif" for host in hosts]
+    others = {link: {"href": link} for link in links[1:]}
+    asset = {"href": links[0], "storage:requester_pays": True, "alternate": others}
+    item = {"type": "Feature", "stac_version": "1.0.0", "id": "a", "properties": {}, "assets": {"a": asset}}
+
+    def speaks(link: str) -> Client:
+        return Client(known.get(host_of(link), Provider("open")), Network(), connections=1, stall_timeout=1)
+
+    file = part(catalog.read(json.dumps(item).encode()).products[0], "a.tif")
+    assert [address.client.provider.name for address in addresses(file, speaks)] == [
+        *("open", "log-in", "store", "a store elsewhere"),
+        *("no log-in", "no log-in either", "store without keys", "billed"),
+    ]
+
+
 def part(product: Product, name: str) -> Product:
     """The file of a product whose path ends so."""
     files = parts_of(product, product.assets, {}).files
@@ -434,6 +500,10 @@ def failure(room: Room, **known: Provider) -> EofsError:
     return caught.value
 
 
+@pytest.mark.says(
+    "Where a host that nobody has described refuses, the error says which log-in the result asks for "
+    "(`auth:schemes`), and the settings that would describe it."
+)
 @pytest.mark.parametrize("knows", [True, False], ids=["size in the result", "size asked for"])
 def test_who_is_refused_by_a_host_that_nobody_knows_hears_what_the_result_says_of_it(
     shelf: Callable[[AssetServer], Room], server: AssetServer, knows: bool
@@ -458,6 +528,7 @@ def test_who_is_refused_by_a_host_that_nobody_knows_hears_what_the_result_says_o
     )
 
 
+@pytest.mark.says("and the settings that would describe it.")
 def test_the_settings_that_are_proposed_are_settings(tmp_path: Path) -> None:
     proposed = login({"type": "apiKey", "in": "header", "name": "X-Api-Key"})
     assert proposed is not None
@@ -478,6 +549,7 @@ def billed(server: AssetServer, **asset: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.says("and is EPERM before `requester_pays: true` says that you pay.")
 @pytest.mark.says("who asks pays, without `requester_pays: true`) EPERM")
 def test_who_has_not_agreed_to_pay_asks_for_nothing_that_is_billed(shelf: Callable[[AssetServer], Room]) -> None:
     with AssetServer({"bucket/B04.tif": BAND}) as store:
@@ -489,6 +561,7 @@ def test_who_has_not_agreed_to_pay_asks_for_nothing_that_is_billed(shelf: Callab
         assert store.asked == []
 
 
+@pytest.mark.says("`requester_pays: true` says that you pay.")
 def test_who_has_agreed_to_pay_gets_it(shelf: Callable[[AssetServer], Room]) -> None:
     with AssetServer({"bucket/B04.tif": BAND}) as store:
         store.changes = billed(store)
@@ -497,6 +570,7 @@ def test_who_has_agreed_to_pay_gets_it(shelf: Callable[[AssetServer], Room]) -> 
         assert content(engine, product, "B04.tif") == BAND
 
 
+@pytest.mark.says("What the result says to bill who asks (`requester_pays`) comes last")
 def test_what_is_billed_is_not_asked_for_where_it_can_be_had_for_nothing(
     shelf: Callable[[AssetServer], Room], server: AssetServer
 ) -> None:
@@ -507,6 +581,7 @@ def test_what_is_billed_is_not_asked_for_where_it_can_be_had_for_nothing(
         assert store.asked == []
 
 
+@pytest.mark.says("with the credentials of that provider and no other's.")
 def test_each_link_is_asked_with_the_credentials_of_its_own_provider_alone(
     shelf: Callable[[AssetServer], Room], server: AssetServer
 ) -> None:
@@ -551,18 +626,28 @@ def test_the_error_says_who_bills_where_nothing_else_is_to_be_had(
     assert "usgs-landsat.s3.amazonaws.com bills who asks" in str(told)
 
 
+@pytest.mark.says("Where none is of use, the error is that of the likeliest which takes a log-in.")
 def test_the_error_is_that_of_the_link_that_a_log_in_would_open(
     shelf: Callable[[AssetServer], Room], server: AssetServer
 ) -> None:
     """The first link gives a web page, as landsatlook.usgs.gov does; the second one wants credentials."""
     server.files["B04.tif"] = Served(b"<html>", kind="text/html")
-    away = {"mirror": {"href": "https://other.example/B04.tif"}}
-    server.changes = {"assets": {"red": {"href": f"{server.url}/B04.tif", "alternate": away, "file:size": len(BAND)}}}
+    store = {"type": "custom-s3", "platform": server.url}  # less likely, and asked last
+    away = {
+        "s3": {"href": "s3://bucket/nothing.tif", "storage:refs": ["store"]},
+        "mirror": {"href": "https://other.example/B04.tif"},
+    }
+    server.changes = {
+        "properties": {"storage:schemes": {"store": store}},
+        "assets": {"red": {"href": f"{server.url}/B04.tif", "alternate": away, "file:size": len(BAND)}},
+    }
     other = Provider("other", hosts=("other.example",), auth="basic")
     told = failure(shelf(server), **{"other.example": other})
     assert "no username and no password for other" in str(told)
+    assert [asked.path for asked in server.asked][-1] == "bucket/nothing.tif"
 
 
+@pytest.mark.says("Who has keys for an archive's files (S3) and no password for the archive reads the files.")
 def test_the_files_of_an_archive_are_read_by_the_log_in_that_is_there(
     shelf: Callable[[AssetServer], Room], server: AssetServer
 ) -> None:

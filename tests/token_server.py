@@ -38,6 +38,7 @@ class TokenServer(DemoProvider):
         uses: requests for which a token is good; None: as many as you like.
         end_known: whether a range at the end of a product is known; if not, all of it comes, and can be taken up again.
         code: the one-time code that is wanted beside the password; None: none is.
+        refusal: the status of the answer to who has none that is good.
         answers: replies for the next requests of a path; each is used once.
         asked: every request for a token or a signature: its path, and its form or JSON.
         shown: how each download was authorised: its ``Authorization`` or ``X-Auth-Token``, or its token in the query.
@@ -50,6 +51,7 @@ class TokenServer(DemoProvider):
     uses: int | None = None
     end_known: bool = True
     code: str | None = None
+    refusal: int = 401
     answers: dict[str, list[Reply]] = field(default_factory=dict, init=False)
     asked: list[tuple[str, dict[str, str], Request]] = field(default_factory=list, init=False)
     shown: list[str] = field(default_factory=list, init=False)
@@ -105,7 +107,7 @@ class TokenServer(DemoProvider):
             left = self._good.get(token, 0)
             late = self.punctual and time.monotonic() - self._given[token] > (self.expires_in or 0)
             if not left or late or token.startswith("refresh-"):
-                return Reply(401)
+                return Reply(self.refusal)
             self._good[token] = left - 1
         if self.end_known or not (request.range or "").startswith("bytes=-"):
             return super().usual(replace(request, authorised=True))
