@@ -85,6 +85,14 @@ class Machine:
         path.write_text(text, encoding="utf-8")
         return path
 
+    def allow_other(self) -> None:
+        """Let users let others into their mounts, as fuse.conf(5) says."""
+        conf = Path("/etc/fuse.conf")
+        if not conf.exists():
+            pytest.skip("not here: /etc/fuse.conf")
+        self.write(conf.name, "user_allow_other\n").chmod(0o644)
+        self.said("mount", "--bind", SRV / conf.name, conf)
+
     def run(self, *words: object, alice: bool = False) -> subprocess.CompletedProcess[str]:
         """Run a program there, as root or as Alice."""
         enter = ["nsenter", f"--mount=/proc/{self._keeper.pid}/ns/mnt", "--wdns=/"]

@@ -20,6 +20,7 @@ from test_loose import BANDS, OPEN, assets
 
 from eofs.cache import Cache
 from eofs.demo import DemoProvider
+from eofs.model import Order
 from eofs.nodes import NOBODY
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ def test_info_tells_where_it_is_and_what_it_holds(tmp_path: Path, filled: Room) 
     assert lines[2] == "products: 2 whole, 1 partly here, 1 pinned"
 
 
+@pytest.mark.says("its title, provider, bytes, how much of it is here, whether it is pinned, when it was used last.")
 @pytest.mark.says("`eofs cache ls` has a row for each product")
 def test_ls_shows_a_row_for_each_product_by_its_title(tmp_path: Path, filled: Room) -> None:
     found = rows(tmp_path)
@@ -156,6 +158,7 @@ def test_the_cache_is_found_by_every_layer_of_the_configuration(tmp_path: Path, 
     assert (done.returncode, done.stderr, len(done.stdout.splitlines())) == (0, "", 4)
 
 
+@pytest.mark.says("make no cache where there is none.")
 @pytest.mark.parametrize("what", ["info", "ls", "verify", "clear"])
 def test_where_there_is_no_cache_none_is_made(tmp_path: Path, what: str) -> None:
     done = eofs("cache", what, home=tmp_path)
@@ -177,12 +180,14 @@ def test_without_a_word_for_what_to_do_it_is_wrong_usage(tmp_path: Path) -> None
 def test_what_is_right_is_found_right_and_counts_as_no_use(tmp_path: Path, filled: Room) -> None:
     path = archive(filled, UIDS[0])
     os.utime(path, (1_000_000_000, 1_000_000_001))
+    assert rows(tmp_path)[TITLES[UIDS[0]]]["used"] == "2001-09-09T01:46:40Z"
     done = eofs("cache", "verify", "--cache-dir", tmp_path / "cache", home=tmp_path)
     assert (done.returncode, done.stdout) == (0, "products verified: 2, damaged: 0\n")
     assert f"eofs: {TITLES[UIDS[0]]}: done" in done.stderr
     assert (path.stat().st_atime, path.stat().st_mtime) == (1_000_000_000, 1_000_000_001)
 
 
+@pytest.mark.says("with the checksum that it was compared with when it came, else by its members' CRCs")
 @pytest.mark.says("What is damaged is removed, so that it comes afresh; the exit status is 1.")
 @pytest.mark.parametrize(
     ("with_checksum", "place"),
@@ -228,6 +233,7 @@ def test_a_damaged_loose_file_is_named_and_the_others_stay(tmp_path: Path) -> No
     assert (rows(tmp_path)[product.title]["files"], path.exists()) == (3, False)
 
 
+@pytest.mark.says("what has been unpacked with what it was unpacked from.")
 @pytest.mark.parametrize("what", ["the copy", "the archive"])
 def test_a_damaged_file_that_was_unpacked_goes_and_the_archive_stays(tmp_path: Path, store: Path, what: str) -> None:
     with DemoProvider(store, megabytes=12, deflated=True) as provider:
@@ -272,12 +278,27 @@ def test_clear_keeps_what_is_pinned_unless_it_is_told_otherwise(tmp_path: Path, 
     assert cache(tmp_path, "clear") == "freed: 0 B\n"
 
 
+@pytest.mark.says("with `--partial` it removes only what is partly here.")
 def test_clear_partial_removes_only_what_is_partly_here(tmp_path: Path, filled: Room) -> None:
     cache(tmp_path, "clear", "--yes", "--partial")
     assert left(tmp_path) == {TITLES[UIDS[0]], TITLES[UIDS[1]]}
     assert not [path for path in (tmp_path / "cache/products").rglob("*") if path.suffix in {".part", ".map"}]
 
 
+@pytest.mark.says("Orders and quicklooks stay.")
+def test_clear_keeps_orders_and_quicklooks(tmp_path: Path, filled: Room) -> None:
+    ordered, seen = (filled.products[uid] for uid in (UIDS[5], UIDS[0]))
+    with contextlib.closing(Cache(filled.directory, LARGE)) as opened:
+        opened.records.note_order(ordered, Order(placed=1.0, id="42"))
+        opened.records.note_quicklook(seen, b"picture")
+    cache(tmp_path, "clear", "--yes", "--pinned")
+    assert left(tmp_path) == set()
+    with contextlib.closing(Cache(filled.directory, LARGE)) as opened:
+        assert opened.records.order(ordered) == Order(placed=1.0, id="42")
+        assert opened.records.quicklook(seen) == b"picture"
+
+
+@pytest.mark.says("It keeps what any process has open")
 @pytest.mark.mount
 def test_clear_never_removes_what_a_mount_has_open(tmp_path: Path, mount: Mount) -> None:
     root = mount.bring(ONLINE)
@@ -290,6 +311,7 @@ def test_clear_never_removes_what_a_mount_has_open(tmp_path: Path, mount: Mount)
     assert mount.status(ONLINE)["local"] == "absent"
 
 
+@pytest.mark.says("or wants `--yes`.")
 def test_where_nobody_can_be_asked_clear_wants_to_be_told_that_it_is_meant(tmp_path: Path, filled: Room) -> None:
     done = eofs("cache", "clear", "--cache-dir", tmp_path / "cache", home=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")

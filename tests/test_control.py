@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from asset_server import AssetServer
-from conftest import OFFLINE, ONLINE, UIDS, Mount, begin_blocked, error_of, ls, until
+from conftest import OFFLINE, ONLINE, TITLES, UIDS, Mount, begin_blocked, error_of, ls, until
 from engine_room import Canned, Room, aside, content, stories
+from machine import SRV, Machine
 from test_loose import BANDS, OPEN
 
 from eofs.control import Control, call
@@ -74,6 +75,7 @@ def tape(tmp_path: Path, store: Path) -> Iterator[tuple[DemoProvider, Mount]]:
 
 
 @pytest.mark.says("After EAGAIN and ECANCELED it does so at once.")
+@pytest.mark.says("an order stays placed")
 @pytest.mark.says("`cancel`: who waits gets ECANCELED", "stopped by `eofs cancel`")
 @mounted
 def test_cancel_releases_all_who_wait_and_the_order_stays_placed(
@@ -97,6 +99,7 @@ def test_cancel_releases_all_who_wait_and_the_order_stays_placed(
     assert mount.status(OFFLINE)["error"] is None
 
 
+@pytest.mark.says("says nothing; what has arrived is kept", "who opens the product again goes on from there.")
 @mounted
 def test_cancel_of_a_download_keeps_what_has_arrived(mount: Mount, provider: DemoProvider) -> None:
     directory = mount.product(ONLINE)
@@ -115,16 +118,26 @@ def test_cancel_of_a_download_keeps_what_has_arrived(mount: Mount, provider: Dem
     assert provider.bytes_sent(ONLINE) - sent <= provider.archive(ONLINE).stat().st_size - arrived
 
 
+@pytest.mark.says("and say in one line what became of the product.")
 @pytest.mark.says(
     "`eofs cancel`, `evict` and `retry` take any path inside a product's directory, which they do not look at"
 )
 @mounted
-@pytest.mark.parametrize("inside", ["", "data", "data/{}.SAFE", "data/{}.SAFE/GRANULE/no/such", "status"])
-def test_any_path_inside_a_product_names_it_and_is_not_looked_at(tape: tuple[DemoProvider, Mount], inside: str) -> None:
+@pytest.mark.parametrize(
+    ("do", "says"),
+    [
+        ("cancel", "nothing goes on"),
+        ("evict", "nothing of it is in the cache"),
+        ("retry", "it has not failed; who opens it next makes eofs ask demo again"),
+    ],
+)
+def test_any_path_inside_a_product_names_it_and_is_not_looked_at(
+    tape: tuple[DemoProvider, Mount], do: str, says: str
+) -> None:
     provider, mount = tape
     directory = mount.product(OFFLINE)
-    said = control(mount, "cancel", directory / inside.format(directory.name))
-    assert said == f"{directory.name}: nothing goes on\n"
+    for inside in ("", "data", "data/{}.SAFE", "data/{}.SAFE/GRANULE/no/such", "status"):
+        assert control(mount, do, directory / inside.format(directory.name)) == f"{directory.name}: {says}\n"
     assert provider.count(OFFLINE) == 0
 
 
@@ -137,6 +150,7 @@ def test_a_path_may_be_relative_or_lead_through_a_symbolic_link(mount: Mount) ->
         assert (done.returncode, done.stdout, done.stderr) == (0, f"{name}: nothing goes on\n", "")
 
 
+@pytest.mark.says("also where the provider says nothing")
 def test_cancel_does_not_wait_for_a_provider_that_says_nothing(tmp_path: Path, provider: DemoProvider) -> None:
     room = Room(provider, tmp_path / "cache")
     with Canned(None) as silent:
@@ -197,6 +211,7 @@ def test_cancel_stops_asking_for_the_files_of_a_product(tmp_path: Path) -> None:
 # -- evict -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("`evict` removes all of a product from the cache, pinned or not")
 @mounted
 @pytest.mark.parametrize("pinned", [False, True])
 def test_evict_frees_all_of_a_product_and_the_next_read_brings_it_again(
@@ -238,6 +253,7 @@ def test_evict_is_refused_while_a_program_has_a_file_open_and_names_it(mount: Mo
     assert control(mount, "evict", mount.product(ONLINE)).endswith(" freed\n")
 
 
+@pytest.mark.says("it is refused while the product is coming")
 @mounted
 def test_evict_is_refused_while_it_is_coming_and_works_after_cancel(mount: Mount, provider: DemoProvider) -> None:
     assert ls(mount.safe(ONLINE))
@@ -264,6 +280,7 @@ def test_evict_names_another_mount_that_has_the_product_open(mount: Mount, tmp_p
         assert sentence == f"{mount.product(ONLINE).name} is in use by {comm} ({pid}); close its files first"
 
 
+@pytest.mark.says("or nothing")
 def test_evict_frees_every_loose_file_or_none(tmp_path: Path) -> None:
     with AssetServer(BANDS) as server:
         room = Room(server, tmp_path / "cache")  # type: ignore[arg-type] # it has a result, as the demo provider
@@ -358,6 +375,7 @@ def test_a_crashed_mount_is_said_to_be_one_and_how_to_mend_it(mount: Mount) -> N
     )
 
 
+@pytest.mark.says("whose path is the extended attribute `user.eofs.control` of the mount's root")
 @pytest.mark.says("They talk with the program behind the mount over a Unix socket in the cache")
 @mounted
 def test_the_socket_is_its_users_alone_and_goes_with_the_mount_and_left_overs_with_the_next(mount: Mount) -> None:
@@ -455,6 +473,7 @@ def test_where_no_socket_can_be_made_the_log_says_so(tmp_path: Path, caplog: pyt
     assert "no command can reach this mount" in caplog.text
 
 
+@pytest.mark.says("who has mounted it may")
 @pytest.mark.skipif(os.getuid() != 0, reason="not here: only root can be another user")
 def test_another_user_is_refused() -> None:
     with tempfile.TemporaryDirectory(dir="/tmp") as home:  # others may look into that, unlike what TMPDIR may name
@@ -473,3 +492,22 @@ def test_another_user_is_refused() -> None:
         finally:
             os.seteuid(0)
             door.close()
+
+
+@pytest.mark.says("and root where the mount lets it in (`allow_root`, `allow_other`).")
+@mounted
+@pytest.mark.parametrize("option", ["", ",allow_root", ",allow_other"])
+def test_root_may_ask_where_the_mount_of_a_user_lets_it_in(tmp_path: Path, provider: DemoProvider, option: str) -> None:
+    with Machine(tmp_path) as machine:
+        provider.write_result(tmp_path / "r.geojson").chmod(0o644)
+        machine.write("fstab", f"{SRV}/r.geojson {SRV}/mnt eofs user,noauto{option} 0 0\n")
+        if option:
+            machine.allow_other()
+        machine.said("mount", SRV / "mnt", alice=True)
+        done = machine.run("eofs", "cancel", SRV / "mnt" / TITLES[ONLINE])
+        if option:
+            assert (done.returncode, done.stdout) == (0, f"{TITLES[ONLINE]}: nothing goes on\n")
+        else:
+            said = f"eofs: {SRV}/mnt does not let you in; ask as the user who has mounted it\n"
+            assert (done.returncode, done.stderr) == (1, said)
+        machine.said("umount", SRV / "mnt")

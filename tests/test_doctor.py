@@ -53,6 +53,7 @@ def test_where_nothing_is_wrong_every_line_is_ok_or_a_hint_and_the_exit_status_i
     assert list(tmp_path.iterdir()) == []  # it has left nothing behind
 
 
+@pytest.mark.says("`eofs doctor` marks what mounts cannot do without (✗")
 def test_on_a_terminal_it_makes_signs(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     env = {**environment(tmp_path), "PYTHONIOENCODING": "utf-8"}
@@ -78,6 +79,7 @@ def _read(terminal: int) -> bytes:
 # -- the machine -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("or `FAULT` where the output is no terminal)", "only that makes its exit status 1")
 def test_a_missing_fusermount_is_a_fault(tmp_path: Path) -> None:
     found = lines(tmp_path, status=1, env={"PATH": str(tmp_path)})
     assert about("fusermount is", found) == "FAULT fusermount is missing | install it: apt install fuse3"
@@ -180,6 +182,21 @@ def test_a_cache_directory_that_is_a_file_is_a_fault(tmp_path: Path) -> None:
             f"FAULT the cache directory {tmp_path}/{place}: it cannot be used: Not a directory"
             " | name another one with cache_dir"
         )
+
+
+@pytest.mark.says(
+    "`eofs cache` and `eofs doctor` go by `cache_dir` as every layer of the configuration says, and "
+    "make no cache where there is none."
+)
+@pytest.mark.parametrize("way", ["option", "variable", "file", "usual place"])
+def test_the_cache_is_where_every_layer_of_the_configuration_says(tmp_path: Path, way: str) -> None:
+    place = tmp_path / (".cache/eofs" if way == "usual place" else "mine")
+    if way == "file":
+        configure(tmp_path, f"eofs: {{cache_dir: {place}}}\n")
+    words = ("--cache-dir", place) if way == "option" else ()
+    found = lines(tmp_path, *words, env={"EOFS__CACHE_DIR": str(place)} if way == "variable" else {})
+    assert f" {place} " in about("the cache directory", found)
+    assert not place.exists()
 
 
 def test_a_limit_beyond_the_disk_is_a_hint(tmp_path: Path) -> None:

@@ -291,6 +291,7 @@ def test_what_the_log_in_may_answer(server: TokenServer, reply: Reply, error: ty
     asking.close()
 
 
+@pytest.mark.says("A log-in that is refused is not repeated for a minute.")
 def test_a_wrong_password_is_tried_once_a_minute_at_most(server: TokenServer) -> None:
     clock = At()
     wrong = replace(server.speaks(), credentials={"username": NAME, "password": "wrong"})
@@ -298,12 +299,24 @@ def test_a_wrong_password_is_tried_once_a_minute_at_most(server: TokenServer) ->
     for _ in range(3):
         with pytest.raises(AccessRefused, match="refused the credentials at the log-in"):
             asking.authorise(link(server))
+        clock.time += 29.9
     assert len(server.asked) == 1
-    clock.time += 60
+    clock.time += 0.3
     with pytest.raises(AccessRefused):
         asking.authorise(link(server))
     assert len(server.asked) == 2
     asking.close()
+
+
+@pytest.mark.says("A log-in that was refused still waits for its minute.")
+def test_a_product_that_is_tried_again_does_not_try_a_refused_log_in_again(room: Room, server: TokenServer) -> None:
+    wrong = replace(server.speaks(), credentials={"username": NAME, "password": "wrong"})
+    engine, product = room.start(speaks=wrong), room.products[ONLINE]
+    for _ in range(2):
+        with pytest.raises(AccessRefused, match="refused the credentials at the log-in"):
+            engine.listing(product, NOBODY)
+        engine.upkeep.retry(product)
+    assert len(server.asked) == 1
 
 
 # -- who sees what -----------------------------------------------------------------------------------------------------
