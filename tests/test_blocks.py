@@ -498,6 +498,7 @@ def play(path: Path, steps: list[tuple[str, int, int]]) -> None:
             os.close(file.fileno())
 
 
+@pytest.mark.says("a power cut")
 @settings(max_examples=200)
 @given(STEPS, st.integers(0, 60), st.booleans())
 def test_the_map_never_claims_what_was_not_written_whenever_the_end_comes(
@@ -577,6 +578,7 @@ def test_a_map_that_cannot_be_written_does_not_keep_the_file_open(
 # -- the end -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("nothing has its final name before it is whole")
 def test_a_file_has_its_final_name_only_when_it_is_finished(tmp_path: Path, file: PartialFile) -> None:
     file.begin(10, None)
     file.write(0, b"0123456789")

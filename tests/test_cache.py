@@ -232,6 +232,19 @@ def test_inflated_members_count_and_are_evicted_like_archives(cache: Cache) -> N
     assert not path.exists()
 
 
+@pytest.mark.says("Records and quicklooks count, and stay.")
+def test_records_and_quicklooks_count_and_are_not_evicted(cache: Cache) -> None:
+    before, picture = cache.used(), content("picture", 300_000)
+    cache.records.note_quicklook(product("a"), picture)
+    cache.records.note_order(product("a"), ORDER)
+    assert cache.used() >= before + 300_000
+    limited(cache, 1500)
+    for uid in "bcd":
+        put(cache, uid)
+    assert [has(cache, uid) for uid in "bcd"] == [False, False, True]
+    assert (cache.records.quicklook(product("a")), cache.records.order(product("a"))) == (picture, ORDER)
+
+
 def test_what_is_larger_than_the_cache_is_refused_and_evicts_nothing(cache: Cache) -> None:
     put(limited(cache, 2000), "a")
     with pytest.raises(CacheFull, match=r"^the product needs [\d,]+ bytes and the cache may hold [\d,]+; raise cache_"):
@@ -357,6 +370,7 @@ def other(cache: Cache) -> Iterator[Other]:
         another.kill()
 
 
+@pytest.mark.says("never what is open")
 def test_what_another_process_reads_is_not_evicted(cache: Cache, other: Other) -> None:
     put(limited(cache, 2000), "a")
     assert other.does("open", "a") == "whole"
@@ -368,6 +382,7 @@ def test_what_another_process_reads_is_not_evicted(cache: Cache, other: Other) -
     assert not has(cache, "a")
 
 
+@pytest.mark.says("never what is open or under way.")
 def test_what_another_process_fills_is_not_evicted_and_belongs_to_it_alone(cache: Cache, other: Other) -> None:
     limited(cache, 2000)
     assert other.does("begin", "a") == "done"
@@ -453,6 +468,7 @@ print(*counts)
 """
 
 
+@pytest.mark.says("processes of one user at once")
 def test_many_processes_that_fill_read_discard_and_evict_the_same_files_never_meet_a_wrong_byte(cache: Cache) -> None:
     limited(cache, 8000)
     command = [sys.executable, "-c", STRESS, str(cache.directory), str(cache.limit)]
@@ -687,6 +703,7 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cache]:
         yield make()
 
 
+@pytest.mark.says("A product is known by its provider and the provider's id of it")
 @settings(max_examples=300)
 @given(NAMES, NAMES, NAMES, NAMES)
 def test_each_product_has_a_place_of_its_own_inside_the_cache(
@@ -798,6 +815,7 @@ def test_a_disk_without_room_is_said_before_the_download(small_disk: Path) -> No
         assert [has(cache, uid) for uid in "cde"] == [False, False, True], "a full disk evicts as a full budget does"
 
 
+@pytest.mark.says("or a full disk")
 @pytest.mark.mount
 def test_a_disk_that_fills_up_on_the_way_costs_nothing_but_the_rest(small_disk: Path) -> None:
     with caches(small_disk / "cache") as make:

@@ -212,6 +212,7 @@ def test_a_damaged_byte_is_found_and_the_product_comes_afresh(
     assert path.read_bytes() == room.provider.archive(ONLINE).read_bytes()
 
 
+@pytest.mark.says("by itself it is resumed, verified")
 def test_a_damaged_loose_file_is_named_and_the_others_stay(tmp_path: Path) -> None:
     with AssetServer(BANDS) as server:
         sums = assets(server, file__checksum=lambda _, served: hashlib.md5(served.content).hexdigest())

@@ -49,6 +49,7 @@ MULTIHASHES = {
 }
 
 
+@pytest.mark.says("(MD5, SHA-1, SHA-2, SHA-3, BLAKE2; multihashes)")
 @pytest.mark.parametrize("write", [str.lower, str.upper], ids=["lower case", "upper case"])
 @pytest.mark.parametrize(("prefix", "digest"), MULTIHASHES.values(), ids=MULTIHASHES)
 def test_a_multihash_is_read_and_tells_right_bytes_from_wrong_ones(
@@ -139,7 +140,10 @@ HEADS = {
 }  # fmt: skip
 
 
-@pytest.mark.says("What has come is compared with the checksum of the search result")
+@pytest.mark.says(
+    "else with that in the head of the provider's reply (`Repr-Digest`, `Content-MD5`, those of Azure, Google and "
+    "Amazon S3)"
+)
 @pytest.mark.parametrize(("headers", "with_the_whole", "with_a_part"), HEADS.values(), ids=HEADS)
 def test_the_head_of_a_reply_tells_the_checksum_of_the_whole_file(
     headers: dict[str, str], with_the_whole: Checksum | None, with_a_part: Checksum | None

@@ -680,6 +680,7 @@ def test_pauses_double(chance: float) -> None:
     assert pauses == [pauses[0] * 2**tries for tries in range(7)]
 
 
+@pytest.mark.says("where the provider's own limit is smaller, that holds")
 @pytest.mark.parametrize(("own", "option", "at_a_time"), [(2, 5, 2), (5, 2, 2), (0, 3, 1)])
 def test_the_smaller_limit_of_connections_holds(own: int, option: int, at_a_time: int) -> None:
     limited = Client(replace(DEMO, max_connections=own), Network(), connections=option, stall_timeout=1)

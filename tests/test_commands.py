@@ -250,6 +250,16 @@ def test_ls_of_a_mount_tells_what_is_here(mount: Mount) -> None:
     assert said[TITLES[UIDS[9]]]["local"] == "absent"
 
 
+@pytest.mark.says("`storageStatus` is the one in the result; of a mount, the one known by now.")
+@pytest.mark.mount
+def test_the_status_of_a_mounts_products_is_the_one_known_by_now(mount: Mount) -> None:
+    mount.bring(OFFLINE)
+    wanted = ["--filter", "storageStatus=ONLINE"]
+    for place, online in ((mount.result, UIDS[:5]), (mount.root, UIDS[:6])):
+        lines = mount.eofs("ls", place, *wanted).stdout.splitlines()[1:]
+        assert sorted(line.split()[0] for line in lines) == sorted(TITLES[uid] for uid in online)
+
+
 @pytest.mark.mount
 def test_status_of_a_product_is_its_status_file(mount: Mount) -> None:
     directory = mount.product(ONLINE)

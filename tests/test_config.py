@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import logging
 import shutil
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eofs import auth, config, options
+from eofs.commands import arguments
 from eofs.config import Config, Network
 from eofs.errors import ConfigError
 from eofs.model import Provider
@@ -287,6 +289,7 @@ def test_where_the_files_are_looked_for(home: Home, setting: dict[str, str], pla
     assert home.load(**environ).provider("mine").title == "found"
 
 
+@pytest.mark.says("the configuration file; where")
 def test_config_names_the_file_that_is_read_instead_of_the_usual_one(home: Home) -> None:
     home.write(EOFS, "usual: {title: found}")
     other = home.write("other.yml", "other: {title: found}")
@@ -567,6 +570,97 @@ def test_names_of_crawlers_are_no_longer_than_the_kernel_knows_them() -> None:
     assert [name for name in CRAWLERS if len(name.rstrip("*")) > 15] == []
 
 
+def typed(*words: str) -> dict[str, object]:
+    """Read a command line of options."""
+    parser = argparse.ArgumentParser()
+    parser.set_defaults(verbose=0)
+    arguments.add_options(parser)
+    return arguments.options_of(parser.parse_args(words))
+
+
+@pytest.mark.says("Every `-o name=value` is also `--name value`, with `-` or `_` alike:")
+@pytest.mark.parametrize("name", [*BY_NAME, "ro", "nodev", "nosuid", "noexec", "noatime"])
+def test_each_option_may_be_said_in_every_way(home: Home, name: str) -> None:
+    odd = {
+        "order": "never",
+        "fetch": "lazy",
+        "block": "false",
+        "extract": "false",
+        "filter": "size>1",
+        "umask": "022",
+        "fallback": "none",
+    }
+    odd |= {"intersects": "POINT(1 2)", "requester_pays": "true"}
+    is_flag = name not in BY_NAME or not BY_NAME[name].metavar
+    config_file = str(home.write("c.yml", ""))
+    value = "" if is_flag else config_file if name == "config" else odd.get(name, "7")
+    ways: list[tuple[str, ...]] = []
+    for spelt in {name, name.replace("_", "-")}:
+        ways += [("-o", spelt), (f"--{spelt}",)] if is_flag else [("-o", f"{spelt}={value}"), (f"--{spelt}", value)]
+    found = [home.load(typed(*way)).options for way in ways]
+    assert all(each == found[0] for each in found)
+    assert found[0] != home.load().options
+
+
+@pytest.mark.says(
+    "repeatable: `storageStatus=ONLINE`, `cloudCover<20`, `start>=2021-03-01`; each `-o filter=…` or "
+    "`--filter` adds one"
+)
+def test_each_filter_adds_one_in_o_or_by_itself(home: Home) -> None:
+    words = ["-o", "filter=storageStatus=ONLINE,filter=cloudCover<20,wait=3", "-o", "filter=title=a\\,b"]
+    found = home.load(typed(*words, "--filter", "start>=2021-03-01", "--filter", "size>1")).options
+    written = ["storageStatus=ONLINE", "cloudCover<20", "title=a,b", "start>=2021-03-01", "size>1"]
+    assert ([str(wish) for wish in found.filter], found.wait) == (written, 3)
+
+
+@pytest.mark.says("In `-o` a comma is written `\\,`")
+def test_a_comma_in_o_is_written_with_a_backslash(home: Home) -> None:
+    found = home.load(typed("-o", "intersects=0\\,40\\,5\\,50,wait=3")).options
+    assert found.intersects
+    assert (found.intersects.written, found.wait) == ("0,40,5,50", 3)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param(
+            {"cache_dir": Path("/c/eofs"), "cache_size": "50G"},
+            marks=pytest.mark.says("`cache_dir`, `cache_size` `$XDG_CACHE_HOME/eofs`, `50G`"),
+        ),
+        pytest.param({"wait": 2, "timeout": 20}, marks=pytest.mark.says("`wait`, `timeout` `2`, `20` minutes")),
+        pytest.param({"block": True}, marks=pytest.mark.says("`block` `true`")),
+        pytest.param({"order": "auto"}, marks=pytest.mark.says("`order` `auto`")),
+        pytest.param({"max_orders": 10}, marks=pytest.mark.says("`max_orders` `10`")),
+        pytest.param({"fallback": ("cop_dataspace",)}, marks=pytest.mark.says("`fallback` `cop_dataspace`")),
+        pytest.param({"fetch": "whole"}, marks=pytest.mark.says("`fetch` `whole`")),
+        pytest.param({"filter": ()}, marks=pytest.mark.says("`filter` repeatable")),
+        pytest.param(
+            {"intersects": None, "min_overlap": 0}, marks=pytest.mark.says("`intersects`, `min_overlap` , `0`")
+        ),
+        pytest.param({"connections": 4}, marks=pytest.mark.says("`connections` `4`")),
+        pytest.param({"requester_pays": False}, marks=pytest.mark.says("`requester_pays` `false`")),
+        pytest.param({"stall_timeout": 60}, marks=pytest.mark.says("`stall_timeout` `60` seconds")),
+        pytest.param({"crawlers": CRAWLERS}, marks=pytest.mark.says("`crawlers` section 1 process names")),
+        pytest.param(
+            {"config": None, "log_file": None, "verbose": 0}, marks=pytest.mark.says("`config`, `log_file`, `verbose`")
+        ),
+        {"allow_other": False, "allow_root": False, "uid": None, "gid": None, "umask": None, "flags": ()},
+    ],
+    ids=" ".join,
+)
+def test_what_holds_where_nothing_is_said(home: Home, values: dict[str, object]) -> None:
+    found = home.load(XDG_CACHE_HOME="/c").options
+    assert {name: getattr(found, name) for name in values} == values
+
+
+@pytest.mark.says("`extract` as the provider's `extract` says, else `true`")
+def test_whether_an_archive_is_extracted_is_left_to_the_provider(home: Home) -> None:
+    home.write(EODAG, "peps: {download: {extract: false}}\nonda: {download: {extract: }}")
+    found = home.load()
+    assert found.options.extract is None
+    assert (found.provider("peps").extract, found.provider("onda").extract) == (False, True)
+
+
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
 def test_the_table_of_options_says_what_the_defaults_are(option: options.Option) -> None:
     default = getattr(Options(cache_dir=Path("/c")), option.name)
@@ -583,11 +677,13 @@ def test_every_field_of_the_options_is_a_row_of_the_table() -> None:
     assert [*BY_NAME, "flags"] == list(Options.__dataclass_fields__)
 
 
+@pytest.mark.says("limit (`10G`")
 @pytest.mark.parametrize(
     ("written", "limit"),
     [
         ("1", 1),
         ("1000", 1000),
+        ("10G", 10 * 1024**3),
         ("10K", 10 * 1024),
         ("10k", 10 * 1024),
         ("10M", 10 * 1024**2),
@@ -605,6 +701,7 @@ def test_sizes_are_binary(tmp_path: Path, written: str, limit: int) -> None:
     assert cache_limit(Options(cache_dir=tmp_path, cache_size=written)) == limit
 
 
+@pytest.mark.says("`80%`)")
 @pytest.mark.parametrize(
     ("written", "share"), [("80%", Fraction(4, 5)), ("100 %", Fraction(1)), ("0.5%", Fraction(1, 200))]
 )

@@ -494,6 +494,7 @@ def test_another_user_is_refused() -> None:
             door.close()
 
 
+@pytest.mark.says("`allow_other`, `allow_root`")
 @pytest.mark.says("and root where the mount lets it in (`allow_root`, `allow_other`).")
 @mounted
 @pytest.mark.parametrize("option", ["", ",allow_root", ",allow_other"])

@@ -155,6 +155,7 @@ def test_order_never_makes_walks_safe(walk: Walk, tape: DemoProvider, program: s
     assert tape.count(kind="download") == 0
 
 
+@pytest.mark.says("`+name` adds")
 @says("The option `crawlers` changes the list.")
 def test_who_is_named_a_crawler_is_one(walk: Walk, tape: DemoProvider) -> None:
     _, status, complaints = walk("find", crawlers="+find")

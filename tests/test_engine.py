@@ -272,6 +272,7 @@ def test_a_link_along_which_others_stand_gets_no_credentials(room: Room) -> None
 # -- a product on tape -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("`wait`, `timeout` `2`, `20` minutes (section 3)")
 @pytest.mark.says("`wait` is the minutes between two checks (2)")
 def test_a_product_on_tape_is_asked_for_every_wait_until_it_comes(
     opened: Callable[..., Room], leaping: LeapingClock
@@ -417,6 +418,7 @@ def test_a_reader_that_gives_up_leaves_the_others_and_the_download_alone(room: R
 # -- the deadline ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("`timeout` `2`, `20` minutes (section 3)")
 def test_at_the_deadline_the_order_stays_placed_and_the_next_open_goes_on_waiting(
     opened: Callable[..., Room], leaping: LeapingClock
 ) -> None:
@@ -889,6 +891,7 @@ def test_another_version_is_never_put_beside_the_first(room: Room, leaping: Leap
 
 
 @pytest.mark.says("206 for another range than was asked for; 416 all of it is asked for")
+@pytest.mark.says("the whole is asked for instead.")
 @pytest.mark.parametrize(
     ("headers", "then"),
     [
@@ -909,6 +912,7 @@ def test_a_wrong_range_is_never_put_beside_the_first(
     assert right(room, room.start(clock=leaping), uid, unsure(room.products[uid]))
     assert asked(room, uid)[:2] == [200, 206]
     assert ranges(room, uid)[2:] == [then]
+    assert asked(room, uid) == [200, 206, 200]
 
 
 @pytest.mark.parametrize("kind", ["chunked", "until the end"])
@@ -946,8 +950,15 @@ def test_wrong_bytes_are_fetched_afresh_once(room: Room) -> None:
     assert asked(room, uid) == [200, 200]
 
 
-def test_bytes_that_stay_wrong_are_corrupt_and_not_kept(room: Room) -> None:
-    uid = ONLINE[0]
+@pytest.mark.says("then it is EIO.", "nothing has its final name before it is whole and verified.")
+def test_bytes_that_stay_wrong_are_corrupt_and_not_kept(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    uid, named, finish = ONLINE[0], [], PartialFile.finish
+
+    def noted(file: PartialFile, share: Callable[[int], None]) -> None:
+        named.append(file.path)
+        finish(file, share)
+
+    monkeypatch.setattr(PartialFile, "finish", noted)
     product = replace(room.products[uid], checksum=Checksum("md5", "0" * 32))
     engine = room.start()
     with pytest.raises(Corrupt, match="MD5"):
@@ -957,6 +968,9 @@ def test_bytes_that_stay_wrong_are_corrupt_and_not_kept(room: Room) -> None:
     assert kept(room) == []
     status = room.status(engine, product)
     assert (status.local, status.activity, status.downloaded) == (Local.ABSENT, Activity.FAILED, 0)
+    assert named == []
+    assert right(room, room.start(), uid)
+    assert named == [room.cache.archive(product)]
 
 
 @pytest.mark.says("broken archive) after one fresh try EIO")
@@ -1052,10 +1066,11 @@ def test_unextracted_an_archive_is_one_file(room: Room) -> None:
 
 
 @pytest.mark.says("A product that cannot fit is refused before it is ordered.")
-def test_a_product_larger_than_the_cache_is_refused_without_a_request(room: Room) -> None:
+@pytest.mark.parametrize("uid", [ONLINE[0], OFFLINE[0]], ids=["online", "offline"])
+def test_a_product_larger_than_the_cache_is_refused_without_a_request(room: Room, uid: str) -> None:
     engine = room.start(limit=100_000)
     with pytest.raises(CacheFull, match="raise cache_size"):
-        engine.listing(room.products[ONLINE[0]], NOBODY)
+        engine.listing(room.products[uid], NOBODY)
     assert room.provider.count() == 0
 
 

@@ -229,6 +229,7 @@ def test_one_that_was_ordered_before_the_service_closed_is_not_waited_for(house:
 # -- a product that its provider has no more ---------------------------------------------------------------------------
 
 
+@pytest.mark.says("providers where a product is looked up that its own no longer has (section 4)")
 @pytest.mark.parametrize("status", [404, 410])
 def test_a_product_that_its_provider_no_longer_has_is_found_elsewhere(house: House, status: int) -> None:
     engine, product = house.start(closed=False), house.product()
@@ -414,6 +415,7 @@ def test_what_is_offline_there_cannot_be_ordered_and_says_so(house: House) -> No
     assert house.room.status(engine, product).storageStatus is StorageStatus.OFFLINE
 
 
+@pytest.mark.says("that its own no longer has (section 4); `none`.")
 @pytest.mark.parametrize(
     ("title", "options"),
     [("SENTINEL2A_2020_MUSCATE", {}), (None, {"fallback": ()})],
@@ -708,6 +710,7 @@ def test_every_real_product_of_sentinel_whose_service_has_closed_has_a_name() ->
     assert all(product.title.startswith("SENTINEL2") for product in closed if not catalogue_name(product.title))
 
 
+@pytest.mark.says("In `-o` with `:` between them")
 @pytest.mark.parametrize(
     ("written", "names"),
     [

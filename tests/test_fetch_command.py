@@ -80,6 +80,7 @@ def test_all_products_come_also_from_tape_and_their_archives_paths_are_printed(
     assert (again.returncode, sorted(again.stdout.splitlines())) == (0, sorted(done.stdout.splitlines()))
 
 
+@pytest.mark.says("the same product from two results is stored once.")
 def test_a_product_that_two_results_hold_is_fetched_once_and_filters_say_which_are(
     tmp_path: Path, provider: DemoProvider, result: Path
 ) -> None:

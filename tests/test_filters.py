@@ -46,6 +46,13 @@ def product(geometry: object = SQUARE, **properties: object) -> Product:
 FULL = product(**SAID)
 
 
+@pytest.mark.says(
+    "`filter` is `NAME=VALUE`, with `=`, `!=`, `<`, `<=`, `>` or `>=`.",
+    "any other name is a property of the features, a dot steps inside.",
+    "Numbers compare as numbers and times as times",
+    "with `*`, `?` and `[…]`, upper and lower case alike.",
+    "Of a list, one element is enough.",
+)
 @pytest.mark.parametrize(
     "written",
     [
@@ -56,7 +63,8 @@ FULL = product(**SAID)
         "start>=2021-03-01", "start<=2021-03-01", "start=2021-03-01", "start>2021-02-28", "start<2021-03-02",
         "start!=2021-03-02", "start<2021-03-01T11:04:52Z", "start>2021-03-01T11:04:51+00:00",
         "datetime>=2021-03-01", "start=2021-03-01T12:04:51.024+01:00",
-        "title=*T31TCL", "title=s2a_*", "title!=*T31TCK", "id=A", "provider=PEPS", "collection=S2_MSI_*",
+        "title=*T31TCL", "title=s2a_*", "title!=*T31TCK", "title=S2?_msil1c_*", "title=S2[AB]_*",
+        "title!=S2[!AB]_*", "id=A", "provider=PEPS", "collection=S2_MSI_*",
         "size>800000000", "size<=812345678",
         "relativeOrbit=94", "relativeOrbit<95", "relativeOrbit=94.0", "sensorMode=ins-*", "tile=0209", "tile<210",
         "tile!=209", "snow=false", "snow!=true", "published>2021-03-01", "published=2021-03-02",
@@ -83,9 +91,91 @@ def test_a_filter_leaves_a_product_of_which_it_is_not_true(written: str) -> None
     assert not parse(written).takes(FULL)
 
 
+@pytest.mark.says("A product that does not have the property passes `!=` only.")
 @pytest.mark.parametrize("written", ["cloudCover<20", "cloudCover>=0", "start>2000-01-01", "size>0", "collection=*"])
 def test_a_product_that_says_nothing_is_left(written: str) -> None:
     assert not parse(written).takes(product())
+
+
+@pytest.mark.says("a date means its whole day in UTC (`start<=2021-03-01` has that day).")
+@pytest.mark.parametrize(
+    ("start", "taken"),
+    [
+        ("2021-03-01T00:00:00Z", True),
+        ("2021-03-01T23:59:59.999Z", True),
+        ("2021-03-02T00:30:00+01:00", True),
+        ("2021-03-01T00:30:00+01:00", False),
+        ("2021-03-02T00:00:00Z", False),
+    ],
+)
+def test_a_date_is_its_whole_day_in_utc(start: str, taken: bool) -> None:
+    found = product(start_datetime=start)
+    assert parse("start=2021-03-01").takes(found) is taken
+    assert parse("start!=2021-03-01").takes(found) is not taken
+
+
+def item(properties: dict[str, object], **members: object) -> Product:
+    feature = {"type": "Feature", "id": "A", "geometry": SQUARE, "properties": properties, **members}
+    return catalog.read(json.dumps(feature).encode()).products[0]
+
+
+DIALECTS = {
+    "eodag 2 and 3": item(
+        {
+            "title": "T_1", "storageStatus": "OFFLINE", "cloudCover": 19.5, "resourceSize": 1000,
+            "startTimeFromAscendingNode": "2021-03-01T11:04:51Z", "eodag_product_type": "S2", "eodag_provider": "hub",
+        }
+    ),
+    "eodag 4": item(
+        {
+            "title": "T_1", "order:status": "orderable", "eo:cloud_cover": 19.5, "file:size": 1000,
+            "start_datetime": "2021-03-01T11:04:51Z", "eodag:collection": "S2", "eodag:provider": "hub",
+        }
+    ),
+    "eodag-server": item(
+        {
+            "title": "T_1", "order:status": "orderable", "eo:cloud_cover": 19.5, "size": 1000,
+            "datetime": "2021-03-01T11:04:51Z", "federation:backends": ["hub"],
+        },
+        collection="S2",
+    ),
+    "STAC": item(
+        {"title": "T_1", "storage:tier": "archive", "eo:cloud_cover": 19.5, "datetime": "2021-03-01T11:04:51Z"},
+        collection="S2",
+        assets={"data": {"href": "https://hub/B04.tif", "roles": ["data"], "file:size": 1000}},
+    ),
+}  # fmt: skip
+WISHES = {
+    "storageStatus=OFFLINE": "storageStatus!=OFFLINE", "order:status=OFFLINE": "order:status=ONLINE",
+    "storage:tier=OFFLINE": "storage:tier=ONLINE",
+    "cloudCover<20": "cloudCover>20", "eo:cloud_cover<20": "eo:cloud_cover>20",
+    "size=1000": "size>1000", "resourceSize=1000": "resourceSize<1000", "file:size=1000": "file:size!=1000",
+    "start=2021-03-01": "start>2021-03-01", "startTimeFromAscendingNode=2021-03-01": "start_datetime<2021-03-01",
+    "datetime=2021-03-01": "datetime!=2021-03-01",
+    "title=T?1": "title=T", "s2:product_uri=T?1": "s2:product_uri=T", "id=A": "id=B",
+    "collection=S2": "collection=S3", "eodag_product_type=S2": "eodag:collection=S3",
+    "provider=hub": "provider!=hub", "eodag_provider=hub": "eodag:provider=peps",
+}  # fmt: skip
+
+
+@pytest.mark.says(
+    "`storageStatus`, `cloudCover`, `size`, `start`, `title`, `id`, `collection` and `provider` mean "
+    "the same in every dialect, also by each dialect's own names (`eo:cloud_cover`)"
+)
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize(("true", "wrong"), WISHES.items(), ids=WISHES)
+def test_what_eofs_knows_of_each_product_is_meant_in_every_dialect_by_the_names_of_each(
+    dialect: str, true: str, wrong: str
+) -> None:
+    assert parse(true).takes(DIALECTS[dialect])
+    assert not parse(wrong).takes(DIALECTS[dialect])
+
+
+@pytest.mark.says("Texts know `=` and `!=` only")
+def test_theia_is_called_by_the_name_that_it_had_in_eodag_2_and_3() -> None:
+    old, new = item({"eodag_provider": "theia"}), item({"eodag:provider": "theia"})
+    assert [parse("eodag_provider=Theia").takes(each) for each in (old, new)] == [True, False]
+    assert [parse("eodag:provider=Theia").takes(each) for each in (old, new)] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -117,6 +207,11 @@ def test_a_filter_that_cannot_be_meant_says_what_was_expected(written: str, expe
 HALF = "1.5,43,3,44"  # half of the square, and a third of the box lies in it
 
 
+@pytest.mark.says(
+    "a box whose first longitude is the greater one crosses the date line.",
+    "of the product or of the area, whichever is more.",
+    "WKT or `minlon,minlat,maxlon,maxlat`; percent.",
+)
 @pytest.mark.parametrize(
     ("area", "percent"),
     [
@@ -141,6 +236,18 @@ def test_the_overlap_is_in_percent_of_the_smaller_of_product_and_area(area: str,
     assert found == (None if percent is None else pytest.approx(percent, abs=0.1))
 
 
+@pytest.mark.says("`min_overlap` is percent, on the sphere")
+@pytest.mark.parametrize(
+    ("area", "percent"),
+    [("-45,30,55,60", 42.3), ("-45,0,55,30", 57.7), ("-1,30,11,60", 83.3), ("-1,-30,11,60", 100)],
+    ids=["north", "south", "of the area, which is the smaller one", "all"],
+)
+def test_the_overlap_is_measured_on_the_sphere(area: str, percent: float) -> None:
+    tall = product({"type": "Polygon", "coordinates": [[[0, 0], [10, 0], [10, 60], [0, 60], [0, 0]]]})
+    assert read_area(area).overlap(tall) == pytest.approx(percent, abs=0.1)
+
+
+@pytest.mark.says("a GeoJSON file")
 @pytest.mark.parametrize(
     "content",
     [
@@ -199,12 +306,15 @@ CLOUDY = product(title="cloudy", cloudCover=80)
 FAR = product({"type": "Point", "coordinates": [9, 9]}, title="far", cloudCover=2)
 
 
+@pytest.mark.says("All filters have to hold.", "`intersects` keeps products whose footprint meets the area")
 def test_all_that_is_wished_has_to_be_true() -> None:
     wish = Choice((parse("cloudCover<50"), parse("title=c*")), read_area(HALF), 49)
     assert wish.of([CLOUDY, FAR, CLEAR], "r.geojson") == (CLEAR,)
     assert Choice().of([CLOUDY, FAR, CLEAR], "r.geojson") == (CLOUDY, FAR, CLEAR)
+    assert Choice((), read_area(HALF)).of([CLOUDY, FAR, CLEAR], "r.geojson") == (CLOUDY, CLEAR)
 
 
+@pytest.mark.says("A choice that leaves nothing is an error.")
 @pytest.mark.parametrize(
     ("wish", "sentence"),
     [

@@ -87,7 +87,7 @@ def assert_whole(mount: Mount, archive: Path) -> None:
     run("md5sum", "--check", "--quiet", archive.with_suffix(".md5"), cwd=mount.product(ONLINE) / "data")
 
 
-@pytest.mark.says("a power cut or a full disk at any moment leaves a cache that the next mount goes on from.")
+@pytest.mark.says("A crash, a `kill -9`", "at any moment leaves a cache that the next mount goes on from.")
 def test_a_download_that_is_killed_twenty_times_ends_whole_and_less_than_a_twentieth_comes_twice(
     tmp_path: Path, provider: Halting, readers: list[subprocess.Popen[str]]
 ) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from asset_server import AssetServer, Served
 from conftest import Mount, error_of, ls
-from engine_room import CRAWLER, IMPATIENT, LeapingClock, Room, aside, content, member, until
+from engine_room import CRAWLER, IMPATIENT, LeapingClock, Room, aside, content, member, stories, until
 from nodes_server import ENTRIES, NODES, NodesServer
 
 from eofs import catalog, tree
@@ -488,6 +488,22 @@ def test_a_download_goes_on_after_a_restart(shelf: Callable[..., Room], bands: A
     assert bands.sent() == len(BANDS["B01.tif"])
 
 
+@pytest.mark.says("verified and evicted.")
+def test_a_file_is_evicted_by_itself(shelf: Callable[..., Room], bands: AssetServer) -> None:
+    room = shelf(bands)
+    engine, product = start(room, limit=3_500_000)
+    for name, data in BANDS.items():
+        assert content(engine, product, name) == data
+        until(lambda: not stories())
+    assert room.status(engine, product).downloaded == 3 * len(BANDS["B01.tif"])
+    for name in ("B02.tif", "B03.tif", "B04.tif", "B01.tif"):
+        assert content(engine, product, name) == BANDS[name]
+    assert {name: bands.sent(name) // len(data) for name, data in BANDS.items()} == {
+        **dict.fromkeys(BANDS, 1),
+        "B01.tif": 2,
+    }
+
+
 def test_a_server_without_ranges_sends_the_file_as_it_is(shelf: Callable[..., Room]) -> None:
     with AssetServer({name: Served(data, ranges=False) for name, data in BANDS.items()}) as server:
         engine, product = start(shelf(server))
@@ -546,6 +562,7 @@ def test_the_failure_of_a_file_shows_in_the_status_and_harms_no_other(shelf: Cal
         assert "no longer has" in (room.status(engine, product).error or "")
 
 
+@pytest.mark.says("It is EIO at once for who has read some of them already")
 def test_wrong_bytes_are_not_taken_for_whole(shelf: Callable[..., Room]) -> None:
     with AssetServer({"B01.tif": BANDS["B01.tif"]}) as server:
         server.changes = {"assets": assets(server, file__checksum=lambda *_: "1220" + "0" * 64)}
@@ -560,6 +577,7 @@ def test_wrong_bytes_are_not_taken_for_whole(shelf: Callable[..., Room]) -> None
         assert room.status(engine, product).local is not Local.COMPLETE
 
 
+@pytest.mark.says("opened again, it has the right one.")
 @pytest.mark.says("One that has another size than was said is EIO once")
 def test_a_size_that_the_result_has_wrong_is_mended(shelf: Callable[..., Room]) -> None:
     with AssetServer({"B01.tif": BANDS["B01.tif"]}) as server:

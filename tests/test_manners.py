@@ -269,6 +269,7 @@ def whole(room: Room, engine: Engine, product: Product) -> bytes:
     return room.cache.archive(product).read_bytes()
 
 
+@pytest.mark.says("no byte is served that did not come from the provider at that offset")
 @pytest.mark.says("A part that is not the part asked for, or that was compressed on its way, is not taken")
 @pytest.mark.parametrize(("manner", "once"), MANNERS.values(), ids=MANNERS)
 def test_every_byte_is_right(
@@ -361,6 +362,7 @@ def test_what_cannot_be_right_is_a_clear_error_and_the_next_open_is_right(
 # -- checksums in the head -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("else with that in the head of the provider's reply")
 @pytest.mark.parametrize("ranges", [True, False], ids=["ranges", "no ranges"])
 def test_a_checksum_of_the_head_is_compared_where_the_result_has_none(
     room: Room, provider: Mannered, fetch: str, caplog: pytest.LogCaptureFixture, ranges: bool
@@ -422,6 +424,7 @@ def flipped(at: int, times: int) -> Callable[[Mannered, Request], Reply]:
     return manner
 
 
+@pytest.mark.says("Whole or absent")
 @pytest.mark.parametrize("times", [1, 2, 999], ids=["once", "twice", "each time"])
 @pytest.mark.parametrize("name", ["_B02.jp2", "MTD_MSIL1C.xml"], ids=["stored", "deflated"])
 @pytest.mark.parametrize("ranges", [True, False], ids=["ranges", "no ranges"])
@@ -501,6 +504,7 @@ class Replaced:
         return reply if replaced else replace(reply, cut_after=self.cut)
 
 
+@pytest.mark.says("Bytes of two versions are never mixed: another size, ETag or date than before is noticed.")
 @pytest.mark.parametrize(
     "case",
     [(True, 1, None), (True, 2, None), (True, 1, 200_000), (True, 4, 200_000), (True, 8, 200_000), (False, 1, 200_000)],

@@ -150,11 +150,38 @@ def test_directory_entries_carry_their_type_and_inode_number(mount: Mount, provi
     assert entries["status"].inode() == (directory / "status").stat().st_ino
 
 
+@pytest.mark.says("`uid`, `gid`, `umask`")
 def test_the_owner_and_the_permissions_can_be_chosen(home: Path, mount: Mount, tmp_path: Path) -> None:
     with Mount(tmp_path, mount.result, uid=4711, gid=4712, umask="027", allow_other=1) as chosen:
         for path, mode in ((chosen.root / TITLES[ONLINE], 0o550), (chosen.root / TITLES[ONLINE] / "status", 0o440)):
             found = path.stat()
             assert (found.st_uid, found.st_gid, oct(stat.S_IMODE(found.st_mode))) == (4711, 4712, oct(mode))
+
+
+@pytest.mark.says("`ro`, `nodev`, `nosuid`, `noexec`, `noatime` as every FUSE file system has them")
+def test_flags_are_those_of_every_mount(mount: Mount, tmp_path: Path) -> None:
+    flags = {"ro": os.ST_RDONLY, "nodev": os.ST_NODEV, "nosuid": os.ST_NOSUID, "noexec": os.ST_NOEXEC}
+    with Mount(tmp_path, mount.result, **dict.fromkeys([*flags, "noatime"], "true")) as chosen:
+        found = os.statvfs(chosen.root).f_flag
+        assert {name for name, bit in flags.items() if found & bit} == set(flags)
+        assert found & os.ST_NOATIME
+
+
+@pytest.mark.says("where the log goes; `0`: what went wrong, `1`: what goes on, `2`: everything")
+@pytest.mark.parametrize(
+    ("verbose", "levels"),
+    [(0, {"WARNING"}), (1, {"WARNING", "INFO"}), (2, {"WARNING", "INFO", "DEBUG"})],
+    ids=["what went wrong", "what is going on", "everything"],
+)
+def test_the_log_is_in_its_file_and_as_long_as_verbose_says(
+    mount: Mount, provider: DemoProvider, tmp_path: Path, verbose: int, levels: set[str]
+) -> None:
+    log = tmp_path / "my.log"
+    with Mount(tmp_path, mount.result, verbose=verbose, log_file=log) as chosen:
+        provider.script[UIDS[1]].append(Reply(404))
+        assert error_of(ls, chosen.safe(UIDS[1])) == "ENODATA"
+        assert ls(chosen.safe(ONLINE))
+    assert {line.split()[2] for line in log.read_text(encoding="utf-8").splitlines()} == levels
 
 
 @pytest.mark.says("`df` shows the cache: its limit, and what is used.")
@@ -359,6 +386,7 @@ def test_stepping_into_a_product_orders_waits_and_asks_for_its_list_of_files(
     assert (said["storageStatus"], said["local"], said["downloaded"]) == ("ONLINE", "partial", 131072)
 
 
+@pytest.mark.says("a product that is read is fetched whole")
 @pytest.mark.says("the bytes that are read, first; and, with `fetch=whole` (the default), the rest of the product")
 def test_the_first_read_brings_what_is_read_and_then_the_rest_of_the_product(
     fresh: tuple[Mount, DemoProvider],
@@ -512,6 +540,7 @@ def test_an_archive_that_is_not_a_safe_stands_inside_the_product_root_as_it_is(t
             assert (inside / "odd\udcff\udcfe.txt").read_bytes() == b"odd"
 
 
+@pytest.mark.says("`false`: serve the archive as one file")
 def test_without_extraction_the_product_root_holds_the_archive_itself(tmp_path: Path, provider: DemoProvider) -> None:
     with Mount(tmp_path, provider.write_result(tmp_path / "r.geojson"), extract="false") as mount:
         root = mount.safe(ONLINE)

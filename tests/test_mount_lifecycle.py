@@ -248,6 +248,7 @@ def test_what_another_program_has_left_on_a_mount_point_is_left_to_the_user(tmp_
 # -- the cache -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("the disk cache and its limit")
 def test_a_cache_never_grows_beyond_its_limit_and_what_is_open_is_never_evicted(tmp_path: Path) -> None:
     largest, stop = 0, threading.Event()
 
@@ -325,6 +326,7 @@ def test_a_large_product_takes_little_memory(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path)  # more than pytest should keep
 
 
+@pytest.mark.says("One cache may serve many mounts")
 def test_two_mounts_that_share_a_cache_cause_one_order_one_list_and_one_download(
     tmp_path: Path, store: Path, readers: list[subprocess.Popen[str]]
 ) -> None:

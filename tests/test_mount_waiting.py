@@ -103,6 +103,7 @@ def test_twenty_programs_cause_one_order_and_one_list_and_hold_nobody_up(
         assert provider.bytes_sent(OFFLINE) == 131072
 
 
+@pytest.mark.says("`max_orders` `10` orders under way at a time")
 @pytest.mark.says("At most `max_orders` orders are under way at a time; a further one waits its turn.")
 def test_no_more_orders_than_max_orders_are_under_way(
     tmp_path: Path, store: Path, readers: list[subprocess.Popen[str]]
@@ -338,6 +339,8 @@ def is_read(path: Path) -> bool:
 
 
 @pytest.mark.says("With `block=false` nothing ever waits: EAGAIN at once", "not ready by the deadline, `block=false`")
+@pytest.mark.says("`false`: never wait")
+@pytest.mark.says("With `block=false` nothing ever waits: EAGAIN at once")
 def test_with_block_false_nothing_waits_and_the_product_comes_all_the_same(
     tmp_path: Path, provider: DemoProvider
 ) -> None:
@@ -371,6 +374,7 @@ def test_a_file_opened_with_o_nonblock_is_not_waited_for(mount: Mount, provider:
     os.close(file)
 
 
+@pytest.mark.says("`never`: no order is ever placed")
 @pytest.mark.says("ordering or paying is switched off (`order=never`")
 def test_with_order_never_nothing_is_ordered_and_what_is_online_is_served(
     tmp_path: Path, provider: DemoProvider

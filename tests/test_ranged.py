@@ -261,6 +261,7 @@ def test_several_connections_fill_and_one_is_left_for_who_reads(
     assert provider.peak == 4
 
 
+@pytest.mark.says("at a time to one provider; where")
 @pytest.mark.parametrize("connections", [1, 2, 4])
 def test_many_readers_never_use_more_connections_than_allowed(
     room: Room, provider: Meddling, came: list[int], monkeypatch: pytest.MonkeyPatch, connections: int
@@ -318,6 +319,7 @@ def test_a_provider_that_serves_no_range_at_the_end_serves_the_others(
     assert sum(came) <= found.packed + 131072 + 2048
 
 
+@pytest.mark.says("or reads while the product turns out to have been replaced")
 @pytest.mark.says("who opens it again gets the right ones.")
 def test_a_product_that_has_changed_is_said_to_have_and_comes_afresh_when_opened_again(
     room: Room, provider: Meddling
@@ -333,6 +335,7 @@ def test_a_product_that_has_changed_is_said_to_have_and_comes_afresh_when_opened
     provider.meddle = None
 
 
+@pytest.mark.says("where the provider serves byte ranges")
 def test_a_provider_without_ranges_sends_the_whole_and_every_byte_is_right(room: Room, provider: Meddling) -> None:
     provider.ranges = False
     engine, product = start(room)
@@ -362,6 +365,7 @@ def test_a_product_on_tape_is_ordered_once_and_then_read_in_parts(tmp_path: Path
 
 
 @pytest.mark.says("CRC, broken archive) after one fresh try EIO")
+@pytest.mark.says("A member that is read before that has its CRC compared when all of it is here for the first time.")
 def test_a_member_whose_crc_is_wrong_is_fetched_afresh_once_and_then_corrupt(room: Room, provider: Meddling) -> None:
     engine, product = start(room)
     found = member(engine, product, "_B09.jp2")
@@ -416,6 +420,7 @@ def test_an_archive_whose_index_is_broken_is_brought_as_a_whole_and_read_without
     assert is_complete(room, engine, product)
 
 
+@pytest.mark.says("`lazy`: only the bytes that are read")
 @pytest.mark.says("With `fetch=lazy` nothing comes but what is read.")
 @pytest.mark.mount
 def test_a_lazy_mount_serves_every_file_and_only_what_is_read(tmp_path: Path, provider: Meddling) -> None:

@@ -312,6 +312,7 @@ def test_a_store_of_ones_own_is_described_in_eodags_words() -> None:
     assert not auth.may_receive(found, "https://minio.lan/bucket/key")
 
 
+@pytest.mark.says("`true`: where Amazon's S3 bills who reads, you pay")
 def test_the_option_of_a_mount_agrees_to_pay_at_every_provider() -> None:
     settings = config.load({"requester_pays": True}, environ={"HOME": "/nowhere"})
     for name in ("aws_eos", "usgs_satapi_aws"):

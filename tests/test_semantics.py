@@ -21,10 +21,8 @@ NOT_YET = (
     "Products that their provider no longer has",
     "5. Commands",
     "mount(8), fstab, systemd",
-    "Choosing",
     "6. Configuration",
     "Where credentials are",
-    "7. The cache",
 )
 SENTENCE = re.compile(r"(?<=\.) (?=[A-Z`])|(?<=\.\)) ")
 

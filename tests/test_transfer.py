@@ -302,6 +302,7 @@ def test_a_bare_file_without_a_checksum_is_taken_as_it_is(receiver: Receiver) ->
     transfer.verify(receiver.fill(BARE), PRODUCT)
 
 
+@pytest.mark.says("What has come is compared with the checksum of the search result")
 def test_another_checksum_means_that_the_bytes_are_wrong(receiver: Receiver) -> None:
     data = zipped(a=DATA)
     with pytest.raises(Corrupt, match="MD5"):
@@ -327,6 +328,7 @@ def damaged(data: bytes, at: int) -> bytes:
 STORED, DEFLATED = zipped(a=DATA), zipped(a=DATA * 2, method=zipfile.ZIP_DEFLATED)
 
 
+@pytest.mark.says("else with every member's CRC.")
 @pytest.mark.parametrize(
     "data",
     [

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from eofs.catalog.dialects import NAMES
+from eofs.catalog.dialects import NAMES, RENAMED
 from eofs.catalog.envelope import NOT_JSON, decode
 from eofs.catalog.values import moment, number
 from eofs.errors import ResultError
@@ -41,6 +41,8 @@ _KNOWN: dict[str, tuple[str, Callable[[Product], object], str]] = {
 _CALLED = {name.lower(): name for name in _KNOWN} | {
     alias.lower(): name for name, (row, _, _) in _KNOWN.items() for alias in NAMES.get(row, ())
 }
+_PROVIDER_BEFORE = NAMES["provider of eodag 2 and 3"]
+_CALLED |= dict.fromkeys(_PROVIDER_BEFORE, "provider")
 _HOLDS: dict[str, Callable[[Any, Any, Any], bool]] = {
     "=": lambda value, first, last: bool(first <= value <= last),
     "<": lambda value, first, _: bool(value < first),
@@ -121,6 +123,8 @@ def parse(written: str) -> Filter:
     key, operator, wanted = _CALLED.get(found[1].lower(), found[1]), found[2].replace("==", "="), found[3]
     if key == "storageStatus":
         wanted = _status(wanted, operator)
+    elif found[1].lower() in _PROVIDER_BEFORE:
+        wanted = RENAMED.get(wanted.lower(), wanted)
     made = Filter(key, operator, wanted, number(wanted), _span(wanted))
     if key in {"cloudCover", "size"}:
         meant: object = made.number
