@@ -135,7 +135,7 @@ class Directory(NamedTuple):
     lazy: bool = False
     attributes: Callable[[], Mapping[str, bytes]] | None = None
     mode: int = DIRECTORY
-    names: int = 2
+    names: int = 1  # 2 would say that no directory is in it, and fts(3) would go no further
 
     def length(self, caller: Caller) -> int:  # noqa: ARG002 - as of all nodes
         """Return what a directory without much in it has on other file systems."""

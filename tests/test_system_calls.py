@@ -501,6 +501,13 @@ def test_two_readers_of_a_directory_do_not_disturb_each_other_and_share_one_that
         os.close(shared)
 
 
+@says("It has one link, whatever is in it, as on Btrfs: who counts directories by links (`fts`) looks for itself.")
+def test_who_counts_directories_by_links_finds_all_of_them(mount: Mount, tree: Path) -> None:
+    product = mount.product(ONLINE)
+    assert kernel.walk(product) == {str(product), *map(str, product.rglob("*"))}
+    assert {path.stat().st_nlink for path in (mount.root, product, tree.parent, tree, tree / "many")} == {1}
+
+
 def test_a_hundred_thousand_products_are_listed_whole_by_two_readers_at_once(tmp_path: Path) -> None:
     names = [f"P{number:06}" for number in range(100_000)]
     features = [{"type": "Feature", "id": name, "geometry": None, "properties": {"title": name}} for name in names]
