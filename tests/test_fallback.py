@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import threading
+import zipfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,21 @@ import pytest
 from catalogue_server import Catalogue
 from confidential import PASSWORD, secret
 from conftest import TITLES, UIDS, Mount, eofs, until
-from engine_room import BARE, CRAWLER, DEMO, IMPATIENT, Canned, Room, content, http, md5sums, member, pieces, together
+from engine_room import (
+    BARE,
+    CRAWLER,
+    DEMO,
+    IMPATIENT,
+    Canned,
+    LeapingClock,
+    Room,
+    content,
+    http,
+    md5sums,
+    member,
+    pieces,
+    together,
+)
 from nodes_server import JSON
 from token_server import NAME
 
@@ -99,6 +114,7 @@ def name_of(product: Product) -> str:
 # -- names -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("is looked up by its name (`TITLE.SAFE`, `TITLE.SEN3`, `TITLE.nc`)")
 @pytest.mark.parametrize(
     ("title", "name"),
     [
@@ -124,6 +140,11 @@ def test_products_of_sentinel_are_known_by_their_names(title: str, name: str | N
 # -- a service that has closed -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.says(
+    "It is so where its service has closed, or the result names no address for it: then before its own provider "
+    "is asked",
+    "and not at all where the product is found",
+)
 @pytest.mark.parametrize("files", ["odata-nodes", None])
 @pytest.mark.parametrize("uid", [UID, OFFLINE], ids=["ONLINE", "OFFLINE"])
 def test_a_product_of_a_service_that_has_closed_is_found_by_its_name_and_served(
@@ -136,6 +157,9 @@ def test_a_product_of_a_service_that_has_closed_is_found_by_its_name_and_served(
     assert house.peps.requests == []
 
 
+@pytest.mark.says(
+    "and `remote_location` is the address in use.", "`provider`, `id` and `metadata.json` stay as the result has them"
+)
 def test_its_status_says_who_serves_it_and_why(house: House) -> None:
     engine, product = house.start(fetch="lazy"), house.product(OFFLINE)
     before = house.room.status(engine, product)
@@ -152,6 +176,7 @@ def test_its_status_says_who_serves_it_and_why(house: House) -> None:
     assert after.error is None
 
 
+@pytest.mark.says("and so does the place in the cache.")
 def test_all_of_it_can_be_fetched(house: House) -> None:
     house.providers["cop_dataspace"] = house.copernicus.speaks(files=None)
     engine, product = house.start(), house.product()
@@ -162,6 +187,7 @@ def test_all_of_it_can_be_fetched(house: House) -> None:
     assert house.room.status(engine, product).message == "complete, served by cop_dataspace, as hub has closed"
 
 
+@pytest.mark.says("Where it was found is kept, also across restarts")
 def test_a_restart_does_not_look_again(house: House) -> None:
     product = house.product()
     content(house.start(fetch="lazy"), product, "manifest.safe")
@@ -190,6 +216,7 @@ def test_two_products_of_one_title_are_both_served(house: House) -> None:
     assert house.copernicus.sought == [name_of(house.product())] * 2
 
 
+@pytest.mark.says("One look-up a product")
 def test_many_who_ask_at_once_make_one_look_up(house: House) -> None:
     engine, product = house.start(), house.product()
     found = together(8, lambda: len(engine.listing(product, NOBODY).members))
@@ -206,8 +233,22 @@ def test_a_quote_in_a_name_is_doubled(house: House, store: Path, tmp_path: Path)
         assert copernicus.sought == [f"{title}.SAFE"]
 
 
-def test_a_mirror_of_the_users_own_is_asked_first(house: House) -> None:
-    house.providers["peps"] = replace(DEMO, name="peps", hosts=("peps.cnes.fr", "127.0.0.1:*"), closed=CLOSED)
+@pytest.mark.says(
+    "but first where the product's address is on a host that the user has added to the provider (`hosts`, `auth: "
+    "{hosts: …}`, `base_uri`): that is a mirror of his own."
+)
+@pytest.mark.parametrize(
+    "where",
+    ["hosts: ['{place}'], auth: {{", "auth: {{hosts: ['{place}'], ", "download: {{base_uri: '{url}'}}, auth: {{"],
+    ids=["hosts", "auth.hosts", "base_uri"],
+)
+def test_a_mirror_of_the_users_own_is_asked_first(house: House, tmp_path: Path, where: str) -> None:
+    says = where.format(url=house.peps.url, place=f"127.0.0.1:{house.peps.port}")
+    (tmp_path / ".config/eofs").mkdir(parents=True)
+    file = tmp_path / ".config/eofs/eofs.yml"
+    file.write_text(f"peps: {{{says}credentials: {{username: demo, password: demo}}}}}}\n", encoding="utf-8")
+    house.providers["peps"] = config.load({}, environ={"HOME": str(tmp_path)}).provider("peps")
+    assert house.providers["peps"].closed
     engine, product = house.start(), house.product(provider="peps")
     assert md5sums(engine, product) == house.peps.md5sums(UID)
     assert house.copernicus.requests == []
@@ -230,6 +271,7 @@ def test_one_that_was_ordered_before_the_service_closed_is_not_waited_for(house:
 
 
 @pytest.mark.says("providers where a product is looked up that its own no longer has (section 4)")
+@pytest.mark.says("where that answers 404 or 410")
 @pytest.mark.parametrize("status", [404, 410])
 def test_a_product_that_its_provider_no_longer_has_is_found_elsewhere(house: House, status: int) -> None:
     engine, product = house.start(closed=False), house.product()
@@ -240,6 +282,7 @@ def test_a_product_that_its_provider_no_longer_has_is_found_elsewhere(house: Hou
     assert house.copernicus.sought == [name_of(product)]
 
 
+@pytest.mark.says("Never because credentials were refused, or for what may pass.")
 @pytest.mark.parametrize(
     ("status", "error"),
     [(401, AccessRefused), (403, AccessRefused), (400, ProviderFailed), (503, ProviderFailed), (429, NotReady)],
@@ -252,6 +295,7 @@ def test_what_was_refused_or_may_pass_is_not_looked_up(house: House, status: int
     assert house.copernicus.requests == []
 
 
+@pytest.mark.says("or the result names no address for it")
 @pytest.mark.parametrize("location", [None, "ftp://peps.example/x", "%(base_uri)s/x"])
 def test_a_product_without_a_link_is_found_elsewhere(house: House, location: str | None) -> None:
     engine, product = house.start(closed=False), house.product(location=location)
@@ -260,6 +304,7 @@ def test_a_product_without_a_link_is_found_elsewhere(house: House, location: str
     assert said.endswith("served by cop_dataspace, as the search result names no address for it")
 
 
+@pytest.mark.says("and where nobody known serves it and it cannot be reached.")
 def test_a_product_of_nobody_known_who_cannot_be_reached_is_found_elsewhere(house: House) -> None:
     with socket.create_server(("127.0.0.1", 0)) as gone:
         link = f"http://127.0.0.1:{gone.getsockname()[1]}/x"
@@ -267,6 +312,7 @@ def test_a_product_of_nobody_known_who_cannot_be_reached_is_found_elsewhere(hous
     assert md5sums(engine, product) == house.peps.md5sums(UID)
 
 
+@pytest.mark.says("or for what may pass.")
 def test_a_provider_that_is_known_and_cannot_be_reached_is_not_replaced(house: House) -> None:
     engine, product = house.start(closed=False), house.product()
     house.peps.stop()
@@ -275,8 +321,19 @@ def test_a_provider_that_is_known_and_cannot_be_reached_is_not_replaced(house: H
     assert house.copernicus.requests == []
 
 
-def test_bytes_of_two_providers_are_not_mixed(house: House) -> None:
-    product = house.product()
+def packed_anew(house: House, directory: Path) -> Path:
+    """Let the other provider have the product in an archive of its own: the same files, in another order."""
+    anew = directory / "anew.zip"
+    with zipfile.ZipFile(house.peps.archive(UID)) as old, zipfile.ZipFile(anew, "w") as packed:
+        for info in reversed(old.infolist()):
+            packed.writestr(info, old.read(info))
+    house.copernicus.zips[NEW[UID]] = anew
+    return anew
+
+
+@pytest.mark.says("Its archive may have been packed anew", "What had come from the first is dropped.")
+def test_bytes_of_two_providers_are_not_mixed(house: House, tmp_path: Path) -> None:
+    product, anew = house.product(), packed_anew(house, tmp_path)
     engine = house.start(closed=False, fetch="lazy")
     assert content(engine, product, "manifest.safe")
     assert house.room.status(engine, product).downloaded
@@ -286,11 +343,16 @@ def test_bytes_of_two_providers_are_not_mixed(house: House) -> None:
     house.providers["cop_dataspace"] = house.copernicus.speaks(files=None)
     engine = house.start(closed=False)
     assert md5sums(engine, product) == house.peps.md5sums(UID)
-    zipped = house.copernicus.archive(NEW[UID]).read_bytes()
-    assert house.room.cache.archive(product).read_bytes() == zipped
+    assert house.room.cache.archive(product).read_bytes() == anew.read_bytes()
 
 
-def test_a_file_that_was_listed_from_the_old_archive_is_found_in_the_new_one(house: House) -> None:
+@pytest.mark.parametrize("files", ["odata-nodes", None])
+def test_a_file_that_was_listed_from_the_old_archive_is_found_in_the_new_one(
+    house: House, tmp_path: Path, files: str | None
+) -> None:
+    packed_anew(house, tmp_path)
+    house.copernicus.says = {"ContentLength": 0, "Checksum": None}
+    house.providers["cop_dataspace"] = house.copernicus.speaks(files=files)
     engine, product = house.start(closed=False, fetch="lazy"), house.product()
     listed = engine.listing(product, NOBODY).members
     until(lambda: house.room.status(engine, product).activity.value == "idle")
@@ -309,6 +371,17 @@ def test_one_that_is_another_there_has_changed(house: House) -> None:
         engine.open(product, listed, NOBODY)
 
 
+@pytest.mark.says("A product of Sentinel-1, -2, -3 or -5P that is an archive or one bare file")
+def test_a_product_of_loose_files_is_not_looked_up(house: House) -> None:
+    said = {"title": TITLES[UID]}
+    assets = {"B01": {"href": f"{house.peps.url}/nothing.tif", "roles": ["data"]}}
+    item = {"type": "Feature", "stac_version": "1.0.0", "id": UID, "properties": said, "assets": assets}
+    [product] = catalog.read(json.dumps(item).encode()).products
+    with pytest.raises(Gone):
+        house.start().listing(replace(product, provider="hub"), NOBODY)
+    assert house.copernicus.requests == []
+
+
 def test_a_product_that_has_got_another_id_at_its_own_provider_is_found_again(house: House) -> None:
     place = house.copernicus.link(UID)
     house.copernicus.answers[place.removeprefix(house.copernicus.url)] = [Reply(404)]
@@ -318,6 +391,7 @@ def test_a_product_that_has_got_another_id_at_its_own_provider_is_found_again(ho
     assert house.room.status(engine, product).remote_location == house.copernicus.link(NEW[UID])
 
 
+@pytest.mark.says("until it is gone there, too.")
 def test_a_mirror_that_has_it_no_more_is_asked_for_another_one(house: House) -> None:
     product = house.product()
     house.copernicus.says = {"Id": "old-id"}
@@ -334,6 +408,7 @@ def test_a_mirror_that_has_it_no_more_is_asked_for_another_one(house: House) -> 
 # -- where it is not found ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("Where nobody has it, the error is that of its own provider, and says where it was looked for")
 @pytest.mark.says("nor has any in `fallback` ENODATA")
 def test_where_nobody_has_it_both_are_named(house: House) -> None:
     engine, product = house.start(closed=False), house.product(title="S2A_MSIL1C_unheard_of")
@@ -345,10 +420,23 @@ def test_where_nobody_has_it_both_are_named(house: House) -> None:
     assert str(told.value) == house.room.status(engine, product).error == sentence
 
 
+@pytest.mark.says("A closed service is asked last")
 def test_a_service_that_has_closed_is_asked_where_nobody_else_has_it(house: House) -> None:
     engine, product = house.start(), house.product(title="S2A_MSIL1C_unheard_of")
     assert md5sums(engine, product) == house.peps.md5sums(UID)
     house.again()
+    assert house.copernicus.sought == [name_of(product)]
+    assert max(asked.time for asked in house.copernicus.requests) <= min(asked.time for asked in house.peps.requests)
+
+
+@pytest.mark.says("its failure is answered again for 30 seconds.")
+def test_that_it_was_not_found_is_answered_again_for_half_a_minute(house: House) -> None:
+    clock = LeapingClock()
+    engine, product = house.start(clock=clock, fetch="lazy"), house.product(title="S2A_MSIL1C_unheard_of")
+    for seconds, asked in ((0, 1), (29, 1), (2, 2)):
+        clock.time += seconds
+        assert content(engine, product, "manifest.safe")
+        assert house.copernicus.sought == [name_of(product)] * asked
 
 
 @pytest.mark.says("Where a service has closed, the error of its products begins with that.")
@@ -362,6 +450,7 @@ def test_where_it_does_not_answer_either_the_error_says_so_of_both(house: House)
     assert house.room.status(engine, product).error == str(told.value)
 
 
+@pytest.mark.says("or why that failed.")
 @pytest.mark.parametrize(
     ("fails", "says"),
     [
@@ -416,6 +505,7 @@ def test_what_is_offline_there_cannot_be_ordered_and_says_so(house: House) -> No
 
 
 @pytest.mark.says("that its own no longer has (section 4); `none`.")
+@pytest.mark.says("in the catalogues of the providers in `fallback`", "A product of Sentinel-1, -2, -3 or -5P")
 @pytest.mark.parametrize(
     ("title", "options"),
     [("SENTINEL2A_2020_MUSCATE", {}), (None, {"fallback": ()})],
@@ -462,6 +552,7 @@ def test_a_crawler_makes_nobody_look(house: House) -> None:
 # -- what comes --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("size and checksum are those that its catalogue says")
 def test_the_checksum_is_that_of_who_serves_it(house: House) -> None:
     house.copernicus.says = {"Checksum": [{"Algorithm": "MD5", "Value": "00" * 16}]}
     house.providers["cop_dataspace"] = house.copernicus.speaks(files=None)
@@ -469,6 +560,21 @@ def test_the_checksum_is_that_of_who_serves_it(house: House) -> None:
         house.start().listing(house.product(), NOBODY)
 
 
+@pytest.mark.says("else every member's CRC decides.")
+def test_without_a_checksum_every_members_crc_decides(house: House) -> None:
+    data = bytearray(house.copernicus.archive(NEW[UID]).read_bytes())
+    data[len(data) // 2] ^= 1  # in a band, which is stored
+    path = f"/odata/v1/Products({NEW[UID]})/$value"
+    house.copernicus.answers[path] = [Reply(200, {"Content-Type": "application/zip"}, bytes(data))] * 2
+    house.copernicus.says = {"Checksum": None, "ContentLength": 0}
+    house.providers["cop_dataspace"] = house.copernicus.speaks(files=None)
+    engine, product = house.start(), house.product()
+    with pytest.raises(Corrupt, match="CRC"):
+        engine.bring(product, NOBODY, contextlib.nullcontext(), pin=False)
+    assert house.copernicus.answers[path] == []
+
+
+@pytest.mark.says("Its archive may have been packed anew: size and checksum are those that its catalogue says")
 @pytest.mark.parametrize(
     "says",
     [
@@ -485,6 +591,7 @@ def test_what_it_does_not_say_is_not_compared(house: House, says: dict[str, Any]
     assert md5sums(engine, product) == house.peps.md5sums(UID)
 
 
+@pytest.mark.says("that is an archive or one bare file")
 def test_one_file_is_served_as_it_is(house: House, store: Path) -> None:
     feature = renamed(ten_products()[2], title="S5P_OFFL_L2__NO2____2020")
     with Catalogue(store, products=[feature], megabytes=1) as copernicus:
@@ -496,6 +603,7 @@ def test_one_file_is_served_as_it_is(house: House, store: Path) -> None:
         assert content(house.start(), product, "") == BARE
 
 
+@pytest.mark.says("The quicklook is the other provider's as well.")
 def test_its_quicklook_is_that_of_who_serves_it_and_asked_for_once(house: House) -> None:
     house.copernicus.picture = b"\xff\xd8 a picture"
     engine, product = house.start(), house.product()
@@ -520,6 +628,35 @@ def test_a_missing_quicklook_is_no_missing_product(house: House) -> None:
     assert house.copernicus.requests == []
 
 
+# -- how it is asked ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.says("The other provider is asked with its own credentials, connections, orders and list of files.")
+def test_who_serves_it_is_asked_with_its_own_credentials_connections_and_list_of_files(house: House) -> None:
+    own = {"username": "carol", "password": secret("carols")}
+    house.copernicus.username, house.copernicus.password = own.values()
+    house.providers["cop_dataspace"] = house.copernicus.speaks(credentials=own, max_connections=1)
+    engine, products = house.start(connections=8), [house.product(uid) for uid in UIDS[:4]]
+    waiting = iter(products)
+    found = together(4, lambda: md5sums(engine, next(waiting)))
+    assert sorted(map(sorted, found)) == sorted(sorted(house.peps.md5sums(uid)) for uid in UIDS[:4])
+    assert house.copernicus.peak == 1
+    assert house.copernicus.asked("list")
+    shown = {asked.headers.get("authorization") for asked in house.copernicus.requests}
+    assert shown == {auth.basic(*own.values())}
+
+
+@pytest.mark.says("orders and list of files.")
+def test_what_is_on_tape_there_is_ordered_there(house: House) -> None:
+    house.copernicus.put_on_tape()
+    house.copernicus.staging_seconds = 0.1
+    house.providers["cop_dataspace"] = house.copernicus.speaks(files=None, order="get")
+    engine, product = house.start(), house.product()
+    assert md5sums(engine, product) == house.peps.md5sums(UID)
+    assert house.copernicus.count(NEW[UID], "download", 202)
+    assert house.peps.requests == []
+
+
 # -- several who may have it -------------------------------------------------------------------------------------------
 
 
@@ -530,6 +667,7 @@ def mirror(store: Path) -> Iterator[Catalogue]:
         yield running
 
 
+@pytest.mark.says("in the catalogues of the providers in `fallback`, and served from the first that has it on disk.")
 @pytest.mark.parametrize(
     ("unfit", "server"),
     [
@@ -642,12 +780,18 @@ def saved(directory: Path, peps: DemoProvider, *uids: str) -> Path:
     return path
 
 
+@pytest.mark.says(
+    "`status` says so: `message: served by cop_dataspace, as peps has closed`, and `remote_location` is the "
+    "address in use.",
+    "`provider`, `id` and `metadata.json` stay as the result has them, and so does the place in the cache.",
+)
 @pytest.mark.mount
 def test_a_result_that_was_saved_when_peps_was_there_mounts_and_works(
     tmp_path: Path, provider: DemoProvider, data_space: DataSpace
 ) -> None:
     data_space.configure(tmp_path)
     result = saved(tmp_path, provider, UID, OFFLINE)
+    features = json.loads(result.read_bytes())["features"]
     with Mount(tmp_path, result, fallback="cop_dataspace") as mount:
         assert sorted(path.name for path in mount.safe(OFFLINE).parent.iterdir()) == [mount.safe(OFFLINE).name]
         assert (mount.product(UID) / "quicklook.jpg").read_bytes() == data_space.picture
@@ -660,6 +804,10 @@ def test_a_result_that_was_saved_when_peps_was_there_mounts_and_works(
             assert said["provider"] == "peps"
             assert "served by cop_dataspace, as peps has closed" in said["message"]
             assert said["remote_location"] == data_space.link(NEW[uid])
+            feature = next(each for each in features if each["properties"]["uid"] == uid)
+            assert said["id"] == feature["id"]
+            assert json.loads((mount.product(uid) / "metadata.json").read_bytes()) == feature
+            assert [path.name for path in (mount.cache / "products").iterdir()] == ["peps"]
         assert len(data_space.sought) == 2
         mount.unmount()
         mount.start(fallback="cop_dataspace")

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 HOUSE = Path(__file__).parent.parent
 # Sections in which some statements are not quoted yet. The list may only become shorter.
 NOT_YET = (
-    "Products that their provider no longer has",
     "5. Commands",
     "mount(8), fstab, systemd",
     "6. Configuration",

@@ -107,14 +107,14 @@ class Engine:
 
     def open(self, product: Product, member: Member, caller: Caller) -> Reader:
         """Open one file of the product, bringing the product first where it is not here; waits."""
-        known = self._mirrors.known(product)
 
         def ask(asked: Product) -> Reader:
-            listed = None if asked.location == known.location else self._listing(asked, caller)
-            return self._open(asked, found_again(member, listed) if listed else member, caller)
+            # It may have been listed before another provider served it, whose archive has it elsewhere.
+            found = found_again(member, self._listing(asked, caller)) if asked.mirror else member
+            return self._open(asked, found, caller)
 
         reader = self._mirrors.serve(product, caller, ask)
-        self._walkers.open(known, caller)
+        self._walkers.open(product, caller)
         return reader
 
     def bring(self, product: Product, caller: Caller, turn: AbstractContextManager[object], *, pin: bool) -> list[Path]:
