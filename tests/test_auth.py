@@ -27,6 +27,7 @@ PEPS = Provider(
 )
 
 
+@pytest.mark.says("Credentials travel over https, or over http to loopback addresses")
 @pytest.mark.parametrize(
     "url",
     [
@@ -54,6 +55,9 @@ def test_an_address_of_the_provider_may_receive_credentials(url: str) -> None:
     assert auth.headers(PEPS, url)
 
 
+@pytest.mark.says(
+    "A credential goes to the hosts of its provider and nowhere else",
+)
 @pytest.mark.parametrize(
     "url",
     [
@@ -167,6 +171,7 @@ def test_what_a_user_writes_for_a_host(written: str, entry: tuple[str, bool] | N
     assert auth.host_entry(written) == entry
 
 
+@pytest.mark.says("HTTP Basic")
 def test_basic_is_sent_in_utf_8() -> None:
     sent = auth.headers(PEPS, "https://peps.cnes.fr/")
     assert list(sent) == ["Authorization"]
@@ -210,6 +215,7 @@ def test_every_kind_works_with_what_it_wants() -> None:
     assert set(auth.EODAG_KINDS.values()) <= set(auth.KINDS)
 
 
+@pytest.mark.says('`headers: {X-API-Key: "{apikey}"}`; a cookie is `headers: {Cookie: "name={apikey}"}`')
 @pytest.mark.parametrize(
     ("headers", "sent"),
     [
@@ -254,6 +260,13 @@ def test_a_key_in_the_query_goes_to_the_hosts_of_the_provider_only(url: str, ask
     assert auth.headers(provider, url) == {}
 
 
+@pytest.mark.says("each is added to the query")
+def test_each_credential_goes_into_the_query() -> None:
+    provider = replace(PEPS, auth="query", credentials={"user": "alice", "key": "k&y"})
+    assert auth.address(provider, "https://peps.cnes.fr/x?a=1") == "https://peps.cnes.fr/x?a=1&user=alice&key=k%26y"
+
+
+@pytest.mark.says("NASA Earthdata: Basic at urs.earthdata.nasa.gov")
 def test_earthdata_sees_the_password_at_its_log_in_only() -> None:
     nasa = replace(PEPS, auth="earthdata", hosts=("urs.earthdata.nasa.gov", "data.nsidc.earthdatacloud.nasa.gov"))
     assert auth.headers(nasa, "https://data.nsidc.earthdatacloud.nasa.gov/x.h5") == {}

@@ -13,6 +13,7 @@ from eofs.links import last_part
 ENDPOINT = "https://eodata.example"
 
 
+@pytest.mark.says("What is at `s3://BUCKET/KEY` is asked for at the provider's `s3_endpoint`, else at Amazon")
 @pytest.mark.parametrize(
     ("link", "endpoint", "address"),
     [

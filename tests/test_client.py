@@ -310,6 +310,7 @@ def test_credentials_go_to_the_provider() -> None:
 
 
 @pytest.mark.says("credentials go to the provider's own hosts only")
+@pytest.mark.says("not along a redirect")
 def test_credentials_do_not_go_along_a_redirect_to_another_host() -> None:
     with Canned(http(401)) as other, Canned(http(302, Location=f"{other.url}/x")) as first:
         caught = fault(first.url, replace(ALICE, hosts=(f"127.0.0.1:{first.port}",)))
@@ -335,6 +336,7 @@ def test_credentials_come_back_with_a_redirect_home() -> None:
         assert ["Authorization" in asked for asked in [*first.asked, *other.asked]] == [True, True, False]
 
 
+@pytest.mark.says("not to a link in the result that points elsewhere")
 @pytest.mark.parametrize("status", [401, 403])
 def test_credentials_do_not_go_to_a_link_that_points_elsewhere(status: int) -> None:
     with Canned(http(status)) as server:
@@ -548,6 +550,7 @@ def test_whatever_requests_raises_is_one_of_our_errors(raised: Exception, error:
 # -- no secret is told -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says(", an error.")
 def test_no_error_and_no_log_line_holds_a_secret(provider: DemoProvider, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, logger="eofs")
     texts = []

@@ -166,6 +166,9 @@ OPTION_LAYERS: list[Callable[[Home, str, dict[str, str], dict[str, str | bool]],
 ]
 
 
+@pytest.mark.says(
+    "`EODAG__…` variables; `EOFS__…` variables", "In `auth: {credentials: …}` of a file, in variables, or:"
+)
 @pytest.mark.parametrize("strongest", range(len(LAYERS)))
 def test_a_credential_of_a_later_layer_wins(home: Home, strongest: int) -> None:
     environ: dict[str, str] = {}
@@ -174,6 +177,20 @@ def test_a_credential_of_a_later_layer_wins(home: Home, strongest: int) -> None:
     assert home.load(**environ).provider("peps").credentials == {"username": f"user{strongest}"}
 
 
+@pytest.mark.says("Weakest first: built-in provider files")
+def test_what_a_built_in_file_says_gives_way_to_every_layer(home: Home) -> None:
+    assert (built_in := home.load().provider("peps")).max_connections == 4
+    home.write(EODAG, "peps: {download: {max_connections: 2}}")
+    found = home.load().provider("peps")
+    assert (found.max_connections, found.hosts, found.dl_url_params) == (2, built_in.hosts, built_in.dl_url_params)
+    assert home.load(EODAG__PEPS__DOWNLOAD__MAX_CONNECTIONS="3").provider("peps").max_connections == 3
+
+
+@pytest.mark.says(
+    "eodag's user file (",
+    "eofs' own (`~/.config/eofs/eofs.yml`, or `--config`); `EODAG__…` variables; `EOFS__…` "
+    "variables; the command line.",
+)
 @pytest.mark.parametrize("strongest", range(len(OPTION_LAYERS)))
 def test_an_option_of_a_later_layer_wins(home: Home, strongest: int) -> None:
     environ: dict[str, str] = {}
@@ -187,6 +204,7 @@ def test_an_option_of_a_later_layer_wins(home: Home, strongest: int) -> None:
     )[strongest]  # fmt: skip
 
 
+@pytest.mark.says("Blank values count as absent.")
 @pytest.mark.parametrize("blank", ["", " ", "\t\n"])
 def test_blank_values_count_as_absent_in_every_layer(home: Home, blank: str) -> None:
     home.write(EODAG, "peps: {auth: {credentials: {username: alice, password: hunter2}}}\neofs: {wait: 7}")
@@ -270,6 +288,7 @@ def test_the_grammar_of_variables(home: Home, variable: str, heard: bool | None)
         assert home.load(**{variable: "alice"}).provider("peps").credentials == ({"username": "alice"} if heard else {})
 
 
+@pytest.mark.says("(`$EODAG_CFG_FILE`, `$EODAG_CFG_DIR/eodag.yml`, `~/.config/eodag/eodag.yml`)")
 @pytest.mark.parametrize(
     ("setting", "place"),
     [
@@ -289,6 +308,7 @@ def test_where_the_files_are_looked_for(home: Home, setting: dict[str, str], pla
     assert home.load(**environ).provider("mine").title == "found"
 
 
+@pytest.mark.says("eofs' own (`~/.config/eofs/eofs.yml`, or `--config`)")
 @pytest.mark.says("the configuration file; where")
 def test_config_names_the_file_that_is_read_instead_of_the_usual_one(home: Home) -> None:
     home.write(EOFS, "usual: {title: found}")
@@ -333,6 +353,7 @@ def test_a_provider_that_nobody_knows_has_no_hosts_and_no_credentials(home: Home
     assert home.load().provider("Nobody") == Provider(name="nobody")
 
 
+@pytest.mark.says("and to hosts that the user's own file lists as `http://…`.")
 def test_a_provider_of_the_user(home: Home) -> None:
     home.write(
         EOFS,
@@ -432,6 +453,7 @@ def test_a_file_with_passwords_that_others_can_read_is_warned_of(
 # --- options ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("process names; `+name` adds")
 @pytest.mark.parametrize(
     ("name", "written", "value"),
     [
@@ -642,7 +664,8 @@ def test_a_comma_in_o_is_written_with_a_backslash(home: Home) -> None:
         pytest.param({"stall_timeout": 60}, marks=pytest.mark.says("`stall_timeout` `60` seconds")),
         pytest.param({"crawlers": CRAWLERS}, marks=pytest.mark.says("`crawlers` section 1 process names")),
         pytest.param(
-            {"config": None, "log_file": None, "verbose": 0}, marks=pytest.mark.says("`config`, `log_file`, `verbose`")
+            {"config": None, "log_file": None, "verbose": 0},
+            marks=pytest.mark.says("`config`, `log_file`, `verbose` section 6, , `0`"),
         ),
         {"allow_other": False, "allow_root": False, "uid": None, "gid": None, "umask": None, "flags": ()},
     ],

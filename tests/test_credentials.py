@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import pty
 import shlex
+import subprocess
 import sys
+import termios
 import threading
 import zipfile
 from base64 import b64decode
@@ -15,9 +20,9 @@ import keyring
 import keyring.backend
 import pytest
 from confidential import secret
-from conftest import Mount, eofs, ls
+from conftest import Mount, environment, eofs, error_of, ls
 
-from eofs import auth, config, providers
+from eofs import auth, config, credentials, providers
 from eofs.credentials import Once, Sought, in_hand, of_command
 from eofs.demo import DemoProvider, ten_products
 from eofs.errors import AccessRefused, ConfigError
@@ -66,6 +71,11 @@ def shown_to(found: Config, name: str, url: str) -> str:
 # -- ~/.netrc ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says(
+    "`PROVIDER: {auth: netrc}` that of `~/.netrc`",
+    "Also `auth: {netrc: true, …}`",
+    "Each of these works in variables as well: `EODAG__PEPS__AUTH=netrc`",
+)
 @pytest.mark.parametrize(
     ("settings", "environ"),
     [
@@ -88,12 +98,14 @@ def test_netrc_is_asked_for_in_the_providers_auth(home: Home, settings: str, env
     assert found.provider("peps").credentials_from == "~/.netrc"
 
 
+@pytest.mark.says("`~/.netrc` is read for who asks for it, and nobody else.")
 @pytest.mark.parametrize("settings", ["", "peps: {auth: {netrc: false}}", "sara: {auth: netrc}"])
 def test_netrc_is_not_read_for_who_does_not_ask_for_it(home: Home, settings: str) -> None:
     home.write(".netrc", ENTRY.format("peps.cnes.fr"))
     assert auth.missing(home.load(settings).provider("peps")) == ("username", "password")
 
 
+@pytest.mark.says("of the first host of the provider that has an entry there")
 @pytest.mark.parametrize(
     ("name", "machine", "there"),
     [
@@ -122,6 +134,7 @@ def test_an_entry_is_of_a_host_of_the_provider_or_of_its_log_in(
     assert (not auth.missing(provider)) is there
 
 
+@pytest.mark.says("that of its log-in, then its other hosts.", "The user name is the entry's too.")
 def test_the_log_ins_entry_goes_before_those_of_other_hosts(home: Home) -> None:
     home.write(
         ".netrc",
@@ -131,6 +144,7 @@ def test_the_log_ins_entry_goes_before_those_of_other_hosts(home: Home) -> None:
     assert home.load("cop_dataspace: {auth: netrc}").provider("cop_dataspace").credentials["username"] == NAME
 
 
+@pytest.mark.says("`default` is not meant.")
 def test_the_default_entry_is_of_no_provider(home: Home) -> None:
     home.write(".netrc", f"default login {NAME} password {PASSWORD}\n")
     assert auth.missing(home.load("peps: {auth: netrc}").provider("peps")) == ("username", "password")
@@ -143,6 +157,7 @@ def test_a_key_is_the_password_of_its_entry(home: Home) -> None:
     assert dict(geodes.credentials) == {"apikey": PASSWORD}
 
 
+@pytest.mark.says("that of `~/.netrc` (`$NETRC`)")
 def test_another_file_is_named_by_the_variable(home: Home) -> None:
     file = home.write("secret/netrc", ENTRY.format("peps.cnes.fr"))
     peps = home.load("peps: {auth: netrc}", NETRC=str(file)).provider("peps")
@@ -160,6 +175,7 @@ def test_the_password_is_of_the_user_whom_the_configuration_names(
     assert peps.credentials_from == "~/.config/eofs/eofs.yml and ~/.netrc"
 
 
+@pytest.mark.says("What is written in a configuration goes first.")
 def test_what_is_written_goes_before_what_is_looked_for(home: Home) -> None:
     home.write(".netrc", ENTRY.format("peps.cnes.fr"))
     written = "credentials: {username: bob, password: own}, password_command: 'false'"
@@ -168,6 +184,7 @@ def test_what_is_written_goes_before_what_is_looked_for(home: Home) -> None:
     assert {"bob", "own"} <= set(in_hand(peps))
 
 
+@pytest.mark.says("A file that others can read is not taken.")
 @pytest.mark.parametrize(
     ("content", "mode", "sentence"),
     [
@@ -220,6 +237,10 @@ def runs_of(folder: Path) -> int:
     return len((folder / "runs").read_bytes()) if (folder / "runs").exists() else 0
 
 
+@pytest.mark.says(
+    "`auth: {password_command: pass show cdse}` the first line that the command prints.",
+    "Each of these works in variables as well: `EODAG__PEPS__AUTH=netrc`, `EOFS__GEODES__AUTH__PASSWORD_COMMAND`.",
+)
 @pytest.mark.parametrize(
     ("settings", "variable"),
     [
@@ -239,6 +260,7 @@ def test_a_command_prints_the_password(home: Home, settings: str, variable: str 
     assert said.endswith(" and password_command (password-of)")
 
 
+@pytest.mark.says("It runs without a shell")
 def test_a_command_is_a_list_of_words_too_and_no_shell_sees_it(home: Home) -> None:
     found = home.load("geodes: {auth: {password_command: [printf, '%s', '$HOME; `id` > x']}}").provider("geodes")
     assert auth.headers(found, "https://geodes-portal.cnes.fr/x") == {"X-API-Key": "$HOME; `id` > x"}
@@ -258,6 +280,7 @@ def test_a_command_is_run_once_for_all_who_want_the_password(home: Home) -> None
     assert runs_of(home.folder) == 1
 
 
+@pytest.mark.says("Nothing is looked for on behalf of a provider that nobody asks for anything.")
 def test_who_only_looks_runs_no_command(home: Home) -> None:
     command = a_command(home.folder, "print('key')")
     geodes = home.load(f"geodes: {{auth: {{password_command: {command}}}}}").provider("geodes")
@@ -271,6 +294,7 @@ def test_who_only_looks_runs_no_command(home: Home) -> None:
     assert in_hand(geodes) == ["key"]
 
 
+@pytest.mark.says("with nothing to read")
 @pytest.mark.parametrize(
     ("script", "sentence"),
     [
@@ -299,6 +323,25 @@ def test_a_command_that_does_not_answer_is_named_and_its_output_is_not(
 def test_a_command_that_is_not_there_is_named(home: Home) -> None:
     with pytest.raises(AccessRefused, match=r"\(no-such-program\) cannot be run: No such file or directory"):
         of_command("peps", ["/nowhere/no-such-program", "peps"])
+
+
+@pytest.mark.says("and 60 seconds", "a command that failed is not run again for a minute.")
+def test_a_command_has_a_minute_and_is_not_run_again_for_a_minute_when_it_fails(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, run = [], subprocess.run
+
+    def noted(*words: Any, **how: Any) -> Any:
+        given.append(how["timeout"])
+        return run(*words, **how)
+
+    monkeypatch.setattr(subprocess, "run", noted)
+    geodes = home.load("geodes: {auth: {password_command: 'false'}}").provider("geodes")
+    for _ in range(3):
+        with pytest.raises(AccessRefused, match="failed"):
+            auth.headers(geodes, "https://geodes-portal.cnes.fr/x")
+    assert given == [60]
+    assert credentials.PAUSE == 60
 
 
 @pytest.mark.parametrize("written", ['"pass \'show"', "[]", "''", '"a\\0b"', "{a: b}", "[[a]]"])
@@ -359,25 +402,40 @@ def held() -> Iterator[dict[tuple[str, str], str]]:
     keyring.set_keyring(before)
 
 
+@pytest.mark.says(
+    "`PROVIDER: {auth: keyring}` what the system's keyring holds for the service `eofs:PROVIDER` and "
+    "the user of `credentials`",
+    "or for a key that belongs to no user its name",
+    "`auth: {keyring: SERVICE}` names another service.",
+    "Each of these works in variables",
+)
 @pytest.mark.parametrize(
-    ("name", "settings", "entry"),
+    ("name", "settings", "environ", "entry"),
     [
-        ("peps", "auth: {credentials: {username: alice}, keyring: true}", ("eofs:peps", NAME)),
-        ("peps", "auth: {credentials: {username: alice}, keyring: my-logins}", ("my-logins", NAME)),
-        ("geodes", "auth: keyring", ("eofs:geodes", "apikey")),
-        ("geodes", "auth: {keyring: yes}", ("eofs:geodes", "apikey")),
+        ("peps", "auth: {credentials: {username: alice}, keyring: true}", {}, ("eofs:peps", NAME)),
+        ("peps", "auth: {credentials: {username: alice}, keyring: my-logins}", {}, ("my-logins", NAME)),
+        ("geodes", "auth: keyring", {}, ("eofs:geodes", "apikey")),
+        ("geodes", "auth: {keyring: yes}", {}, ("eofs:geodes", "apikey")),
+        ("geodes", "", {"EOFS__GEODES__AUTH": "keyring"}, ("eofs:geodes", "apikey")),
+        ("geodes", "", {"EODAG__GEODES__AUTH__KEYRING": "my-logins"}, ("my-logins", "apikey")),
     ],
 )
 def test_the_keyring_holds_the_password(
-    home: Home, held: dict[tuple[str, str], str], name: str, settings: str, entry: tuple[str, str]
+    home: Home,
+    held: dict[tuple[str, str], str],
+    name: str,
+    settings: str,
+    environ: dict[str, str],
+    entry: tuple[str, str],
 ) -> None:
     held[entry] = PASSWORD
-    provider = home.load(f"{name}: {{{settings}}}").provider(name)
+    provider = home.load(f"{name}: {{{settings}}}", **environ).provider(name)
     assert auth.missing(provider) == ()
     assert PASSWORD in provider.credentials.values()
     assert (provider.credentials_from or "").endswith("the keyring")
 
 
+@pytest.mark.says("its name: `keyring set eofs:geodes apikey`.")
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
@@ -403,6 +461,7 @@ def test_a_keyring_that_fails_is_said_without_its_words(home: Home, held: dict[t
     assert PASSWORD not in str(refused.value)
 
 
+@pytest.mark.says("It takes `pip install 'eofs-fuse[keyring]'`")
 def test_without_the_package_it_is_said_how_to_get_it(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "keyring", None)
     with pytest.raises(AccessRefused, match=r"pip install 'eofs-fuse\[keyring\]'"):
@@ -420,6 +479,11 @@ OF_AWS = {name for name, says in providers.builtin().items() if says.get("auth",
 LOGIN = "credentials: {username: alice, password: p}"
 
 
+@pytest.mark.says(
+    "A provider that has no credentials takes those of another of the same kind of log-in, where "
+    "that is at the same place (WEkEO's three, Destination Earth's four), or where both say the same "
+    "`matching_url` and `matching_conf`, as in eodag (what Amazon's S3 serves)."
+)
 @pytest.mark.parametrize(
     ("settings", "lender", "takers"),
     [
@@ -517,6 +581,7 @@ def test_a_command_that_wants_to_ask_where_there_is_no_terminal_is_told_of(home:
     assert "here it has no terminal to ask at, so unlock what it reads first, or mount with -f" in said
 
 
+@pytest.mark.says("when the password is wanted for the first time, once for each mount")
 @pytest.mark.mount
 def test_a_mount_asks_a_command_for_the_password_when_something_is_read(home: Home) -> None:
     command = a_command(home.folder, f"print({PASSWORD!r})")
@@ -529,6 +594,28 @@ def test_a_mount_asks_a_command_for_the_password_when_something_is_read(home: Ho
             mounted.bring(uid)
             assert runs_of(home.folder) == 1
             assert not [line for line in mounted.logged() if PASSWORD in line]
+
+
+@pytest.mark.says("A mount has no terminal that it could ask at")
+@pytest.mark.mount
+def test_a_mount_that_was_made_at_a_terminal_has_none_that_a_command_could_ask_at(home: Home) -> None:
+    command = a_command(home.folder, "print(open('/dev/tty').readline() and 'x')")
+    ours, its = pty.openpty()
+    with DemoProvider(home.folder / "store", products=[FOUND], megabytes=1) as server:
+        says = f"{{type: basic, credentials: {{username: alice}}, password_command: {command}}}"
+        mount, uid = Mount(home.folder, result_of(home, server, says)), FOUND["properties"]["uid"]
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "eofs", *mount.command], env=environment(home.folder), stdin=its, timeout=60,
+                check=False, start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            )  # fmt: skip
+            assert done.returncode == 0
+            assert error_of(ls, mount.safe(uid)) == "EACCES"
+            assert "here it has no terminal to ask at" in mount.status(uid)["error"]
+        finally:
+            mount.end()
+            os.close(ours)
+            os.close(its)
 
 
 def test_listing_the_providers_reads_netrc_and_runs_nothing(home: Home) -> None:

@@ -52,6 +52,7 @@ def test_a_file_of_eodag_loads_unchanged(version: str) -> None:
     assert {name: dict(found.provider(name).credentials) for name in written} == written
 
 
+@pytest.mark.says("and files holds for both")
 @pytest.mark.parametrize(
     ("version", "name"),
     [

@@ -160,6 +160,7 @@ def test_a_product_of_a_service_that_has_closed_is_found_by_its_name_and_served(
 @pytest.mark.says(
     "and `remote_location` is the address in use.", "`provider`, `id` and `metadata.json` stay as the result has them"
 )
+@pytest.mark.says("without the second, below the first (`…/Products({id})/$value`).")
 def test_its_status_says_who_serves_it_and_why(house: House) -> None:
     engine, product = house.start(fetch="lazy"), house.product(OFFLINE)
     before = house.room.status(engine, product)
@@ -717,6 +718,10 @@ def test_what_was_found_there_counts_no_more_where_it_is_not_listed_any_more(hou
     assert house.copernicus.sought == [name_of(product)]
 
 
+@pytest.mark.says(
+    "the address of the `Products` of an OData catalogue such as Copernicus' "
+    "(`…/odata/v1/Products`), and where a product is downloaded, with `{id}` for its id there"
+)
 def test_where_it_is_downloaded_may_be_elsewhere_than_where_it_is_looked_up(house: House) -> None:
     link = f"http://localhost:{house.copernicus.port}/odata/v1/Products({{id}})/$value"
     hosts = ("127.0.0.1:*", "localhost:*")

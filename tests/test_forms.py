@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from base64 import urlsafe_b64encode
 from dataclasses import replace
@@ -57,6 +58,7 @@ class Keycloak(Played):
         action: where its form is sent.
         instead: what comes in place of the way back, once a log-in has been accepted.
         changes: of the query of the way back.
+        hops: the hosts that the way back leads over.
         active: the tokens that are good.
         faults: replies for the next requests of a path; each is used once.
     """
@@ -67,6 +69,7 @@ class Keycloak(Played):
         self.action = f"https://{DESP}/realms/desp/login-actions/authenticate?session_code=s1&tab_id=t"
         self.instead: Reply | None = None
         self.changes: dict[str, str] = {}
+        self.hops: list[str] = []
         self.active: set[str] = set()
         self.faults: dict[str, list[Reply]] = {}
         self._asked_for: dict[str, str] = {}
@@ -81,6 +84,8 @@ class Keycloak(Played):
             (DESP, "openid-configuration"): self._describe,
             (DESP, "auth"): self._begin,
             (DESP, "authenticate"): self._log_in,
+            (DESP, "hop"): self._lead_back,
+            (HDA, "hop"): self._lead_back,
             (DESP, "token"): self._token,
             (DEDL, "token"): self._exchange,
             (HDA, "scene.zip"): self._serve,
@@ -106,6 +111,11 @@ class Keycloak(Played):
             return Reply(400, HTML, b"<p>Cookie not found</p>")
         if asked.form != {"username": NAME, "password": PASSWORD, "credentialId": "a & b"}:
             return self._form("Invalid username or password.")
+        return self._lead_back(asked)
+
+    def _lead_back(self, asked: Asked) -> Reply:
+        if self.hops:
+            return Reply(302, {"Location": f"https://{self.hops.pop(0)}/hop"})
         query = {"state": self._asked_for["state"], "session_state": "x", "code": CODE, **self.changes}
         back = {"Location": f"{self._asked_for['redirect_uri']}?{urlencode(query)}"}
         return self.instead or Reply(302, back)
@@ -187,6 +197,12 @@ def log_in(speaks: Provider, keycloak: Keycloak, now: Any = None) -> str:
         login.close()
 
 
+@pytest.mark.says(
+    "the log-in's page is filled in, and its code given for a token",
+    "(or `oidc_config_url`), `redirect_uri`, `client_id`",
+    "the token of `subject` (settings as of `oidc_code`) is given for another: `token_uri`, "
+    "`client_id`, `audience`, `subject_issuer`",
+)
 def test_the_data_lakes_token_is_exchanged_for_what_the_page_gives(keycloak: Keycloak) -> None:
     assert log_in(dedl(keycloak), keycloak) == f"Bearer {secret('access')}-5"
     subject = f"{secret('subject')}-4"
@@ -280,6 +296,7 @@ def test_a_session_that_has_ended_is_opened_again(keycloak: Keycloak) -> None:
     login.close()
 
 
+@pytest.mark.says("the password is sent to the host of its form, and to no other.")
 @pytest.mark.parametrize(
     ("action", "host"),
     [("https://evil.example/steal", "evil.example"), (f"https://{HDA}/steal", "127.0.0.1"), ("//evil.example", "evil")],
@@ -298,6 +315,7 @@ def test_an_action_that_is_no_address_is_none(keycloak: Keycloak) -> None:
         log_in(dedl(keycloak), keycloak)
 
 
+@pytest.mark.says("`authentication_uri_source`, `authentication_uri`")
 def test_it_goes_elsewhere_where_the_settings_say_so(keycloak: Keycloak) -> None:
     keycloak.action = f"https://{HDA}/steal"
     said = {
@@ -316,6 +334,7 @@ def test_a_form_without_an_action_is_sent_to_its_own_page(keycloak: Keycloak) ->
     assert [asked.request.method for asked in keycloak.asked] == ["GET", "GET", "POST"]
 
 
+@pytest.mark.says("`exchange_url_error_pattern`")
 @pytest.mark.parametrize(
     ("reply", "sentence"),
     [
@@ -372,12 +391,65 @@ def test_a_page_without_a_form_and_one_that_is_down_are_told_apart(keycloak: Key
         log_in(code_flow(keycloak), keycloak)
 
 
+@pytest.mark.says("Those of a log-in's page are, on its own host and the provider's")
+def test_redirects_are_followed_on_the_pages_host_and_the_providers_and_take_no_password_along(
+    keycloak: Keycloak,
+) -> None:
+    keycloak.hops = [DESP, HDA, DESP]
+    log_in(code_flow(keycloak), keycloak)
+    assert keycloak.paths() == ["openid-configuration", "auth", "authenticate", "hop", "hop", "hop", "token"]
+    shown = [asked.path.rpartition("/")[2] for asked in keycloak.asked if asked.shows({"password": PASSWORD})]
+    assert shown == ["authenticate"]
+
+
+@pytest.mark.says("`authorization_uri`, `token_uri`", "`scope`")
+def test_the_addresses_of_a_log_in_may_be_said_one_by_one(keycloak: Keycloak) -> None:
+    at = keycloak.local(f"https://{DESP}{REALM}")
+    said = {"authorization_uri": f"{at}/auth", "token_uri": f"{at}/token", "scope": "openid offline_access"}
+    log_in(code_flow(keycloak, oidc_config_url=None, **said), keycloak)
+    assert keycloak.paths() == ["auth", "authenticate", "token"]
+    assert keycloak.asked[0].request.query["scope"] == "openid offline_access"
+
+
+@pytest.mark.says("`additional_login_form_data`")
+def test_more_can_be_sent_with_the_form(keycloak: Keycloak) -> None:
+    more = {"rememberMe": "on", "credentialId": "xpath(//input[@name='credentialId']/@value)"}
+    with pytest.raises(AccessRefused, match="refused the credentials"):  # as the form was another one
+        log_in(code_flow(keycloak, additional_login_form_data=more), keycloak)
+    assert keycloak.asked[-1].form == {
+        "username": NAME, "password": PASSWORD, "credentialId": "a & b", "rememberMe": "on",
+    }  # fmt: skip
+
+
+@pytest.mark.says("`login_form_xpath`")
+@pytest.mark.parametrize(("named", "fields"), [("kc-form-login", {"credentialId"}), ("other", {"more"})])
+def test_of_several_forms_with_a_password_the_one_that_is_named_is_filled_in(
+    keycloak: Keycloak, named: str, fields: set[str]
+) -> None:
+    other = '<form id="other" action="{action}"><input type="password" name="password"><input name="more"></form>'
+    keycloak.page = PAGE.replace("<body>", f"<body>{other}")
+    keycloak.instead = Reply(200, HTML, b"<p>who are you?</p>")
+    with pytest.raises(AccessRefused):
+        log_in(code_flow(keycloak, login_form_xpath=f"//form[@id='{named}']"), keycloak)
+    assert set(keycloak.asked[-1].form) == {"username", "password", *fields}
+
+
+@pytest.mark.says("`token_exchange_post_data_method`")
+def test_a_code_may_be_given_for_a_token_in_json(keycloak: Keycloak) -> None:
+    keycloak.faults = {"token": [say(access_token=secret("access"), expires_in=300)]}
+    log_in(code_flow(keycloak, req_format="json"), keycloak)
+    request = keycloak.asked[-1].request
+    assert request.headers["content-type"] == "application/json"
+    assert json.loads(request.body)["code"] == CODE
+
+
 def test_redirects_without_end_have_one(keycloak: Keycloak) -> None:
     keycloak.faults = {"auth": [Reply(302, {"Location": f"https://{DESP}{REALM}/auth"})] * 50}
     with pytest.raises(ProviderFailed, match="redirects without end"):
         log_in(code_flow(keycloak), keycloak)
 
 
+@pytest.mark.says("`client_id`, `client_secret`, `scope`", "`token_exchange_params`")
 def test_names_that_a_provider_calls_otherwise_are_its_own(keycloak: Keycloak) -> None:
     params = {"redirect_uri": "callback", "client_id": "app"}
     renamed = {"token_exchange_params": params, "client_secret": secret("client")}

@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from confidential import PASSWORD, TOTP_SEED
+import responses
+from confidential import PASSWORD, TOTP_SEED, secret
 from engine_room import DEMO, Canned, LeapingClock, Room, aside, content, http, md5sums, pieces, together
 from token_server import BASIC, CLIENT, JSON, NAME, SECRETS, TokenServer
 
@@ -101,6 +102,7 @@ def test_an_address_that_was_saved_with_a_signature_is_signed_anew(query: str, l
 # -- one token ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("A token is sent as `Authorization: Bearer …`")
 def test_twenty_threads_make_one_token_request(server: TokenServer) -> None:
     asking = login(server.speaks())
     passes = together(20, lambda: asking.authorise(link(server)))
@@ -120,6 +122,7 @@ def test_twenty_threads_learn_of_one_failure_with_an_error_each(server: TokenSer
     asking.close()
 
 
+@pytest.mark.says("There is one token for each provider and mount")
 def test_downloads_share_the_token_of_their_client(server: TokenServer) -> None:
     client = Client(server.speaks(), Network(), connections=4, stall_timeout=30)
     bodies = together(6, lambda: ask(client, server))
@@ -131,6 +134,7 @@ def test_downloads_share_the_token_of_their_client(server: TokenServer) -> None:
     client.close()
 
 
+@pytest.mark.says("It is renewed a minute before it ends, by its refresh token where there is one.")
 @pytest.mark.parametrize(
     ("age", "grants"),
     [
@@ -338,6 +342,7 @@ def test_without_credentials_nobody_is_asked(server: TokenServer) -> None:
     asking.close()
 
 
+@pytest.mark.says("or over http at loopback addresses; redirects")
 def test_credentials_are_not_sent_without_encryption(server: TokenServer) -> None:
     asking = login(server.speaks(token_uri="http://identity.example/token?x=1"))
     with pytest.raises(AccessRefused, match=r"without encryption, at identity\.example;"):
@@ -345,6 +350,7 @@ def test_credentials_are_not_sent_without_encryption(server: TokenServer) -> Non
     asking.close()
 
 
+@pytest.mark.says("redirects of a log-in are not followed.")
 def test_a_log_in_that_redirects_is_not_followed(server: TokenServer) -> None:
     with Canned(http(200)) as elsewhere:
         server.answers["/token"] = [Reply(307, {"Location": elsewhere.url})]
@@ -355,6 +361,7 @@ def test_a_log_in_that_redirects_is_not_followed(server: TokenServer) -> None:
         asking.close()
 
 
+@pytest.mark.says("or from where `oidc_config_url` says")
 def test_the_provider_describes_where_to_log_in(server: TokenServer) -> None:
     clock = At()
     speaks = replace(server.speaks(), login={"oidc_config_url": f"{server.url}/about", "client_id": CLIENT})
@@ -388,6 +395,7 @@ def test_a_log_in_without_an_address_says_which_setting_is_missing(server: Token
 # -- one-time codes ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("`totp` is the secret of the one-time codes, in base32")
 @pytest.mark.parametrize(
     ("now", "code"),
     [
@@ -435,6 +443,7 @@ def test_a_one_time_code_is_made_of_its_secret_and_never_sent_twice(server: Toke
     asking.close()
 
 
+@pytest.mark.says("or a code that is good for one log-in.")
 def test_a_code_that_was_typed_is_good_for_one_log_in(server: TokenServer) -> None:
     server.code = "123456"
     clock = At()
@@ -526,6 +535,12 @@ def form(server: TokenServer, name: str) -> Provider:
 USERNAME = {"username": NAME, "password": PASSWORD}
 
 
+@pytest.mark.says(
+    "a token from `token_uri`, or from where",
+    "says; `client_id`, `client_secret`",
+    "(key and secret) a token from `token_uri`",
+    "a token from `auth_uri`: `request_method`, `req_data`, `req_format` (`form`, `json`), `auth_tuple`",
+)
 @pytest.mark.parametrize(
     ("name", "method", "said", "basic", "shown"),
     [
@@ -569,6 +584,50 @@ def test_a_token_of_no_known_end_that_is_refused_is_fetched_afresh_once(server: 
     client.close()
 
 
+@pytest.mark.says(
+    "`auth_tuple`, `post_credentials`, `retrieve_headers`, `token_type`", 'as `headers: {X-Auth-Token: "{token}"}` says'
+)
+def test_what_a_token_service_is_told_can_be_chosen(server: TokenServer) -> None:
+    says = {
+        "auth_uri": f"{server.url}/token", "token_type": "json", "auth_tuple": ("username", "password"),
+        "post_credentials": False, "req_data": {"scope": "all"}, "retrieve_headers": {"X-Who": "{username}"},
+        "headers": {"X-Auth-Token": "{token}", "X-Also": "{username}"},
+    }  # fmt: skip
+    asking = login(server.speaks("token", **says))
+    shown = asking.authorise(link(server)).headers
+    ((_, asked, request),) = server.asked
+    assert asked == {"scope": "all"}
+    assert (request.headers["x-who"], request.headers["authorization"]) == (NAME, BASIC)
+    assert "x-also" not in request.headers
+    assert set(shown) == {"X-Auth-Token", "X-Also"}
+    asking.close()
+
+
+@pytest.mark.says("or with `token_provision: qs` in the query as `token_qs_key`.")
+def test_a_token_may_go_in_the_query_under_a_name_of_its_own(server: TokenServer) -> None:
+    asking = login(server.speaks(token_provision="qs", token_qs_key="t"))
+    found = asking.authorise(link(server, "x?a=1"))
+    assert found.url.startswith(link(server, f"x?a=1&t={secret('access')}-"))
+    assert found.headers == {}
+    asking.close()
+
+
+@pytest.mark.says("Tokens are asked for over https")
+@pytest.mark.parametrize(("url", "taken"), [("https://identity.example/token", True), ("http://id.example/", False)])
+def test_a_token_is_asked_for_over_https(url: str, taken: bool) -> None:
+    speaks = replace(DEMO, auth="oidc_password", credentials=USERNAME, login={"token_uri": url, "client_id": CLIENT})
+    with responses.RequestsMock(assert_all_requests_are_fired=taken) as net:
+        net.post(url, json={"access_token": secret("access"), "expires_in": 600})
+        asking = login(speaks)
+        if taken:
+            assert asking.authorise("http://127.0.0.1/x").headers == {"Authorization": f"Bearer {secret('access')}"}
+        else:
+            with pytest.raises(AccessRefused, match="without encryption"):
+                asking.authorise("http://127.0.0.1/x")
+        assert len(net.calls) == taken
+        asking.close()
+
+
 def test_a_token_of_no_known_end_is_used_until_it_is_refused(server: TokenServer) -> None:
     clock = At()
     asking = login(form(server, "theia"), clock)
@@ -580,6 +639,7 @@ def test_a_token_of_no_known_end_is_used_until_it_is_refused(server: TokenServer
     asking.close()
 
 
+@pytest.mark.says("`token_key`, `token_expiration_key`, `refresh_uri`, `refresh_token_key`")
 def test_a_token_may_be_renewed_at_an_address_of_its_own(server: TokenServer) -> None:
     clock = At()
     wekeo = form(server, "wekeo")
@@ -622,6 +682,7 @@ def signing(server: TokenServer, more: str = "") -> Provider:
     return replace(provider, credentials={"apikey": "k"})
 
 
+@pytest.mark.says("each address is signed by `auth_uri` (`…?href={url}`)")
 def test_a_signature_of_a_container_is_good_for_all_in_it_until_a_minute_before_its_end(server: TokenServer) -> None:
     clock = At()
     asking = login(signing(server), clock)
@@ -639,6 +700,18 @@ def test_a_signature_of_a_container_is_good_for_all_in_it_until_a_minute_before_
     asking.authorise(link(server, "box/b"))
     assert len(server.asked) == 3
     assert {request.headers["x-key"] for _, _, request in server.asked} == {"k"}
+    asking.close()
+
+
+@pytest.mark.says("of those that `optional` names, what is there", "`signed_url_key`")
+def test_a_signed_address_may_stand_under_another_name_and_a_key_may_be_optional(server: TokenServer) -> None:
+    url = link(server, "box/a")
+    server.answers["/sign"] = [Reply(200, JSON, json.dumps({"signed": f"{url}?sig=1"}).encode())]
+    speaks = signing(server)
+    says = {**speaks.login, "signed_url_key": "signed", "optional": ("apikey",)}
+    asking = login(replace(speaks, credentials={}, login=says))
+    assert asking.authorise(url).url == f"{url}?sig=1"
+    assert "x-key" not in server.asked[0][2].headers
     asking.close()
 
 
@@ -700,6 +773,7 @@ def test_when_a_signed_address_is_renewed(query: str, stale: float | None) -> No
 # -- Earthdata ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("(or `auth_uri`) alone, a cookie for each host that redirects there")
 def test_earthdata_is_logged_in_to_on_the_way_and_known_by_its_cookie_from_then_on() -> None:
     with Canned() as data, Canned() as urs:
         way = f"http://localhost:{urs.port}/oauth/authorize?state=1"
@@ -731,6 +805,7 @@ def test_earthdata_is_logged_in_to_on_the_way_and_known_by_its_cookie_from_then_
 # -- in the middle of something ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("A wait or a")
 @pytest.mark.parametrize("ranges", [True, False], ids=["ranges", "in order"])
 def test_a_token_that_ends_while_an_order_is_waited_for_is_renewed(
     room: Room, server: TokenServer, *, ranges: bool
@@ -747,6 +822,7 @@ def test_a_token_that_ends_while_an_order_is_waited_for_is_renewed(
     assert room.status(engine, product).error is None
 
 
+@pytest.mark.says("download in whose middle it ends goes on.")
 def test_a_token_that_ends_amid_a_download_in_order_loses_no_byte(room: Room, server: TokenServer) -> None:
     server.end_known, server.uses = False, 1
     size = server.archive(ONLINE).stat().st_size
@@ -816,6 +892,7 @@ def test_a_log_in_that_fails_for_a_while_is_a_pause(room: Room, server: TokenSer
 # -- what is seen of it ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("and mount, in memory only.", "not into a log, a status file, a cache record")
 @pytest.mark.parametrize("kind", ["oidc_password", "creodias", "signed"])
 def test_no_password_token_or_signature_is_seen(
     room: Room, server: TokenServer, caplog: pytest.LogCaptureFixture, kind: str

@@ -696,6 +696,10 @@ def pick(room: Room, feature: Any) -> Product:
     return room.products[feature["properties"]["uid"]]
 
 
+@pytest.mark.says(
+    "`download: {files: …}` names how a provider that makes its archives on the fly lists a "
+    "product's files and serves each by itself"
+)
 @pytest.mark.says("a product that is ONLINE is shown and read so")
 def test_the_files_of_an_archive_are_read_without_it_where_the_provider_lists_them(
     shelf: Callable[..., Room], nodes: NodesServer
@@ -763,6 +767,7 @@ def test_the_archive_is_read_where_that_is_wanted(
 # -- the mount
 
 
+@pytest.mark.says("A host that nobody knows is asked without logging in.")
 @pytest.mark.mount
 def test_a_mounted_product_of_files_is_copied_byte_for_byte(tmp_path: Path, bands: AssetServer) -> None:
     bands.changes = {"properties": {"datetime": "2021-03-01T10:00:00Z"}}
@@ -775,6 +780,7 @@ def test_a_mounted_product_of_files_is_copied_byte_for_byte(tmp_path: Path, band
         assert ls(root) == sorted(BANDS)
         assert bands.requests(method="GET") == []
         assert {path.stat().st_size for path in root.iterdir()} == {len(BANDS["B01.tif"])}
+        assert {asked.authorization for asked in bands.asked} == {None}
         assert root.joinpath("B01.tif").stat().st_mtime == 1614592800
         shutil.copytree(root, tmp_path / "copy")
         assert filecmp.cmpfiles(root, tmp_path / "copy", list(BANDS), shallow=False)[0] == list(BANDS)

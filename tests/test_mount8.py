@@ -77,6 +77,7 @@ def test_a_line_of_fstab_is_mounted_once(machine: Machine, kind: str) -> None:
     assert machine.said("umount", SRV / "e o") == ""
 
 
+@pytest.mark.says("a process list")
 @pytest.mark.parametrize("way", ["umount", "fusermount -u", "eofs unmount"])
 @pytest.mark.parametrize("kind", TYPES)
 def test_a_user_mounts_a_line_of_fstab_with_an_account_of_her_own(

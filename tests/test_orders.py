@@ -77,6 +77,7 @@ def kept(directory: Path) -> bytes:
     "describes, and so is asking after it.",
     "When it is ready, the bytes are asked for where the provider says.",
 )
+@pytest.mark.says("on_success: {need_search, metadata_mapping}}`", "`order_link` (a template, where results name none)")
 @at(*SHOPS)
 def test_a_product_is_ordered_asked_after_and_brought(shop: Shop, tmp_path: Path) -> None:
     with engine(shop, tmp_path) as opened:
@@ -191,6 +192,7 @@ def test_a_pause_that_is_said_in_json_in_milliseconds_of_the_epoch_is_kept(tmp_p
 
 
 @pytest.mark.says("403 at a provider whose data have licences says where to accept them.")
+@pytest.mark.says("`terms` (what 403 says, at the top).")
 @at("wekeo_main", "wekeo", "cop_cds", "cop_ewds")
 def test_terms_that_are_not_accepted_say_where_to_accept_them(shop: Shop, tmp_path: Path) -> None:
     shop.instead["order"].append(Reply(403, JSON, b'{"detail": "terms"}'))
@@ -500,6 +502,7 @@ def test_so_many_orders_an_hour_a_provider_takes(shop: Shop, orders: int) -> Non
     "Where a provider takes so many orders in so many hours",
     "also after a restart; beyond the deadline that is EAGAIN.",
 )
+@pytest.mark.says("`order_quota: {orders: 20, hours: 1}`")
 def test_a_quota_is_kept_by_waiting_over_restarts(tmp_path: Path) -> None:
     clock, quota = LeapingClock(), {"order_quota": {"orders": 2, "hours": 1}}
     begun = clock.now()
@@ -559,6 +562,9 @@ ANSWER: dict[str, Any] = {
 }  # fmt: skip
 
 
+@pytest.mark.says(
+    "a mapping's values are paths (`$.json.data.id`, `$.headers.Location`) or templates (`https://…/{order_id}`)"
+)
 @pytest.mark.parametrize(
     ("written", "found"),
     [
@@ -607,6 +613,7 @@ def test_what_a_mapping_cannot_mean_is_refused(written: str) -> None:
         templates.evaluated({"it": written}, ANSWER, {}, str)
 
 
+@pytest.mark.says("without eodag's conversions (`#…`).")
 def test_a_conversion_of_eodags_is_refused_when_it_is_needed(tmp_path: Path) -> None:
     mapping = {"eodag:status_link": '{$.headers.Location#replace_str("a","b")}'}
     with (
@@ -619,6 +626,11 @@ def test_a_conversion_of_eodags_is_refused_when_it_is_needed(tmp_path: Path) -> 
         assert shop.orders == []
 
 
+@pytest.mark.says(
+    "A provider that takes orders by requests is described as in eodag: `order_enabled`, `order_method`,",
+    "`order_on_response: {metadata_mapping}`",
+    "metadata_mapping, ordered, success, error",
+)
 def test_a_provider_as_an_eodag_user_describes_it_takes_orders(tmp_path: Path) -> None:
     """With eodag's keys of version 3, all that it has in its own file for WEkEO."""
     described = {
@@ -653,6 +665,45 @@ def test_a_provider_as_an_eodag_user_describes_it_takes_orders(tmp_path: Path) -
     ):
         assert brought(opened, shop.product())
         assert shop.shown(shop.secrets) == shop.ways.asked
+
+
+STATUS = {"eodag:order_status": "$.json.features[0].status"}
+
+
+@pytest.mark.says("A condition may give a list of words, and `*`.")
+@pytest.mark.parametrize(("word", "fails"), [("Torn by hand", True), ("Lost", True), ("Losts", False), ("Do", False)])
+def test_a_condition_may_be_several_words_and_have_stars(tmp_path: Path, word: str, fails: bool) -> None:
+    conditions = {"success": {"eodag:order_status": "D*e"}, "error": {"eodag:order_status": ["Torn*", "Lost"]}}
+    with (
+        Shop("wekeo_main") as shop,
+        engine(shop, tmp_path, download={"order_status": {"metadata_mapping": STATUS, **conditions}}) as opened,
+    ):
+        shop.instead["status"].append(say(features=[{"status": word}]))
+        if fails:
+            assert isinstance(failure(opened, shop.product()), ProviderFailed)
+        else:  # it is asked after again, until it is Done
+            assert brought(opened, shop.product())
+        assert shop.count("status") == (1 if fails else 3)
+
+
+@pytest.mark.says("`order_always` (also what is ONLINE)")
+def test_what_is_online_is_ordered_where_everything_is(tmp_path: Path) -> None:
+    with Shop("onda") as shop, engine(shop, tmp_path, download={"order_always": True}) as opened:
+        assert brought(opened, shop.product(storageStatus="ONLINE", **{"order:status": None}))
+        assert len(shop.orders) == 1
+
+
+@pytest.mark.says("`order_headers`", "`order_status: {request: {method, headers},")
+def test_an_order_and_the_questions_after_it_have_headers_of_their_own(tmp_path: Path) -> None:
+    status = {"request": {"method": "GET", "headers": {"X-Asks": "yes"}}, "metadata_mapping": STATUS}
+    said = {"order_headers": {"X-Orders": "yes"}, "order_status": {**status, "success": {"eodag:order_status": "Done"}}}
+    with Shop("wekeo_main") as shop, engine(shop, tmp_path, download=said) as opened:
+        assert brought(opened, shop.product())
+        named = {
+            kind: {name for asked in shop.asked if shop._kind(asked) == kind for name in asked.request.headers}
+            for kind in ("order", "status", "bytes")
+        }
+    assert [{"x-orders", "x-asks"} & names for names in named.values()] == [{"x-orders"}, {"x-asks"}, set()]
 
 
 @pytest.mark.parametrize(

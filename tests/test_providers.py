@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,9 @@ from eofs.providers import values
 
 if TYPE_CHECKING:
     from eofs.config import Config
+
+PERSON = ("username", "password")
+says = pytest.mark.says
 
 
 def build(settings: dict[str, Any], name: str = "peps") -> Provider:
@@ -158,9 +162,111 @@ def test_limits_and_protocols_of_copernicus() -> None:
         assert (provider.max_connections, provider.order, provider.files) == (4, "none", "odata-nodes")
 
 
+@pytest.mark.parametrize(
+    ("kind", "plug_ins", "wants", "takes", "settings"),
+    [
+        pytest.param("none", [], (), (), {}, marks=says("`none` nobody is logged in")),
+        pytest.param(
+            "basic", ["GenericAuth", "HttpBasicAuth"], PERSON, (), {},
+            marks=says("`basic` `GenericAuth`, `HttpBasicAuth` `username`, `password`"),
+        ),
+        pytest.param(
+            "header", ["HTTPHeaderAuth"], ("a", "b"), (), {"headers": {"X-A": "{a}", "X-B": "{b}"}},
+            marks=says("`header` `HTTPHeaderAuth` those in the braces of `headers`"),
+        ),
+        pytest.param(
+            "query", ["HttpQueryStringAuth"], ("apikey",), (), {},
+            marks=says("`query` `HttpQueryStringAuth` any, else `apikey`"),
+        ),
+        pytest.param(
+            "query", ["HttpQueryStringAuth"], ("a", "b"), (), {"credentials": {"a": "1", "b": "2"}},
+            marks=says("`query` `HttpQueryStringAuth` any"),
+        ),
+        pytest.param(
+            "oidc_password", ["KeycloakOIDCPasswordAuth"], PERSON, ("totp",), {},
+            marks=says("`oidc_password` `KeycloakOIDCPasswordAuth` `username`, `password`; `totp`"),
+        ),
+        pytest.param(
+            "oidc_code", ["OIDCAuthorizationCodeFlowAuth"], PERSON, (), {},
+            marks=says("`oidc_code` `OIDCAuthorizationCodeFlowAuth` `username`, `password`"),
+        ),
+        pytest.param(
+            "oidc_exchange", ["OIDCTokenExchangeAuth"], PERSON, (), {},
+            marks=says("`oidc_exchange` `OIDCTokenExchangeAuth` `username`, `password`"),
+        ),
+        pytest.param(
+            "client_credentials", [], PERSON, (), {}, marks=says("`client_credentials` `username`, `password`")
+        ),
+        pytest.param(
+            "token", ["TokenAuth"], ("ident", "pass"), (), {"credentials": {"ident": "a", "pass": "b"}},
+            marks=says("`token` `TokenAuth` any"),
+        ),
+        pytest.param(
+            "signed", ["SASAuth"], ("a",), ("b",), {"headers": {"X-A": "{a}", "X-B": "{b}"}, "optional": ["b"]},
+            marks=says("`signed` `SASAuth` those in the braces of `headers`; of those that `optional` names"),
+        ),
+        pytest.param(
+            "s3", ["AwsAuth"], (), ("aws_access_key_id", "aws_secret_access_key"), {}, marks=says("`s3` `AwsAuth`")
+        ),
+        pytest.param("earthdata", [], PERSON, (), {}, marks=says("`earthdata` `username`, `password`")),
+    ],
+)  # fmt: skip
+@says("by a word of the table below or by the name of eodag's plug-in")
+def test_a_log_in_is_named_by_its_word_or_eodags_plug_in_and_wants_these_credentials(
+    kind: str, plug_ins: list[str], wants: tuple[str, ...], takes: tuple[str, ...], settings: dict[str, Any]
+) -> None:
+    for word in (kind, kind.upper(), *plug_ins):
+        provider = build({"auth": {"type": word, **settings}})
+        assert (provider.auth, auth.wanted(provider), auth.optional(provider)) == (kind, wants, takes)
+
+
+def test_every_log_in_that_there_is_stands_in_the_table() -> None:
+    table = (Path(__file__).parent.parent / "docs/SEMANTICS.md").read_text(encoding="utf-8")
+    rows = [re.split(r"\s*\|\s*", line) for line in table.splitlines() if line.startswith("| `")]
+    told = {cells[1].strip("`"): cells[2].strip("`").split("`, `") for cells in rows if len(cells) == 6}
+    assert {name for name in told if name in auth.KINDS} == set(auth.KINDS)
+    plug_ins = {name.lower(): kind for kind, names in told.items() if kind in auth.KINDS for name in names if name}
+    assert plug_ins == auth.EODAG_KINDS
+
+
+@pytest.mark.says(
+    "`odata-nodes` (Copernicus Data Space, CREODIAS) or `eumetsat-entries` (EUMETSAT's Data Store); "
+    "`none` takes back what a built-in file says."
+)
+def test_how_files_are_listed_is_taken_back(tmp_path: Path) -> None:
+    file = tmp_path / "eofs.yml"
+    file.write_text("cop_dataspace: {download: {files: none}}", encoding="utf-8")
+    found = known(EOFS__CONFIG=str(file))
+    names = ("cop_dataspace", "creodias", "eumetsat_ds")
+    assert [known().provider(name).files for name in names] == ["odata-nodes", "odata-nodes", "eumetsat-entries"]
+    assert [found.provider(name).files for name in names] == [None, "odata-nodes", "eumetsat-entries"]
+
+
+@pytest.mark.says(
+    "`lookup: {odata: …, download_link: …}` says that a provider finds products by their names, so "
+    "that it can stand in `fallback`"
+)
+def test_who_can_look_up_names_may_stand_in_fallback(tmp_path: Path) -> None:
+    file = tmp_path / "eofs.yml"
+    catalogue, link = "https://a.example/odata/v1/Products", "https://b.example/get/{id}"
+    file.write_text(
+        f"one: {{lookup: {{odata: '{catalogue}'}}}}\n"
+        f"two: {{lookup: {{odata: '{catalogue}', download_link: '{link}'}}}}\neofs: {{fallback: [one, two]}}",
+        encoding="utf-8",
+    )
+    found = known(EOFS__CONFIG=str(file))
+    assert found.options.fallback == ("one", "two")
+    assert [found.provider(name).lookup for name in ("one", "two")] == [catalogue, catalogue]
+    assert [found.provider(name).download_link for name in ("one", "two")] == [None, link]
+
+
 # -- one name, two providers -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says(
+    "`theia` is two providers.",
+    "In results of eodag 2 and 3 it is the one that has closed, which is called `theia_muscate` here",
+)
 @pytest.mark.parametrize(
     ("written", "name"),
     [("eodag_provider", "theia_muscate"), ("eodag:provider", "theia")],
@@ -172,6 +278,7 @@ def test_theia_is_another_provider_in_results_of_another_eodag(written: str, nam
     assert [product.provider for product in found.products] == [name]
 
 
+@pytest.mark.says("what is written of `theia` in variables", "each takes the credentials that are its own.")
 @pytest.mark.parametrize(
     ("credentials", "name"),
     [({"IDENT": "a", "PASS": "b"}, "theia_muscate"), ({"ACCESS_KEY": "a", "SECRET_KEY": "b"}, "theia")],
@@ -198,6 +305,7 @@ def test_what_is_said_of_the_old_theia_by_its_own_name_wins() -> None:
 # -- whose a result is that names no provider --------------------------------------------------------------------------
 
 
+@pytest.mark.says("A result that names no provider, as STAC's, is the provider's whose host serves it")
 @pytest.mark.parametrize(
     ("host", "name"),
     [
@@ -218,12 +326,30 @@ def test_a_result_that_names_no_provider_is_known_by_its_host(host: str, name: s
     assert known().provider(host).name == (name or host)
 
 
+@pytest.mark.says(
+    "The narrower entry counts (`a.example.org` before `.example.org`), then the user's own provider "
+    "before a built-in one."
+)
 def test_a_host_that_two_name_is_the_narrower_ones_then_the_users_own(tmp_path: Path) -> None:
     file = tmp_path / "eofs.yml"
     file.write_text("mine: {hosts: [.dataspace.copernicus.eu]}\nyours: {hosts: [zipper.creodias.eu]}", encoding="utf-8")
     found = known(EOFS__CONFIG=str(file))
     hosts = ("zipper.dataspace.copernicus.eu", "zipper.creodias.eu", "datahub.creodias.eu")
     assert [found.provider(host).name for host in hosts] == ["mine", "yours", "creodias"]
+
+
+@pytest.mark.says("one of `known_by`, else of its `hosts` and `auth: {hosts: …}` at their usual port.")
+def test_a_result_is_known_by_hosts_at_their_usual_port_where_nothing_is_said_of_that(tmp_path: Path) -> None:
+    file = tmp_path / "eofs.yml"
+    file.write_text(
+        "one: {hosts: [a.example, 'b.example:8443'], auth: {hosts: [c.example]}}\n"
+        "two: {hosts: [d.example], known_by: [e.example]}",
+        encoding="utf-8",
+    )
+    found = known(EOFS__CONFIG=str(file))
+    hosts = {"a.example": "one", "c.example": "one", "e.example": "two"}
+    assert {host: found.provider(host).name for host in hosts} == hosts
+    assert [found.provider(host).name for host in ("b.example", "d.example")] == ["b.example", "d.example"]
 
 
 def test_the_directory_for_products_holds_for_those_known_by_host() -> None:
@@ -259,6 +385,10 @@ def test_the_built_in_files_are_read_once() -> None:
     assert providers.builtin() is providers.builtin()
 
 
+@pytest.mark.says(
+    "`auth: {type: …}` says how to log in, by a word of the table below or by the name of eodag's "
+    "plug-in; the keys are eodag's:"
+)
 @pytest.mark.parametrize(
     ("settings", "field", "value"),
     [
@@ -289,6 +419,7 @@ def test_the_built_in_files_are_read_once() -> None:
         ({"auth": {"subject": {"client_id": "public", "login_form_xpath": "//form"}}}, "login",
          {"subject": {"client_id": "public", "login_form_xpath": "//form"}}),
         ({"auth": {"token_exchange_post_data_method": "data"}}, "login", {"req_format": "form"}),
+        ({"auth": {"token_exchange_post_data_method": "json"}}, "login", {"req_format": "json"}),
         ({"auth": {"token_uri": " https://a.example/token "}}, "login", {"token_uri": "https://a.example/token"}),
         ({"auth": {"auth_uri": "https://a.example/?u={url}"}}, "login", {"auth_uri": "https://a.example/?u={url}"}),
         ({"auth": {"client_id": "public", "client_secret": None}}, "login", {"client_id": "public"}),

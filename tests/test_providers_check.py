@@ -70,6 +70,10 @@ MINE, WRONG = f"credentials: {{apikey: {APIKEY}}}", "credentials: {apikey: x}"
 WRONG_LOGIN = "credentials: {username: bob, password: x}"
 
 
+@pytest.mark.says(
+    "`auth: {check_url: …}` is an address that answers only to who is logged in; `eofs providers "
+    "--check` asks there, where no log-in tells."
+)
 @pytest.mark.parametrize(
     ("says", "verdict", "why"),
     [

@@ -59,6 +59,15 @@ def test_all_providers_are_listed_with_what_they_want_and_where_it_is(home: Path
     assert {name: " ".join(rows[name].split())[: len(text)] for name, text in expected.items()} == expected
 
 
+@pytest.mark.says("`eofs providers` says whose they are.")
+def test_it_is_said_whose_credentials_are_taken(tmp_path: Path) -> None:
+    write(tmp_path, f"dedl: {{auth: {{credentials: {{username: {NAME}, password: '{PASSWORD}'}}}}}}\n")
+    done = eofs("providers", "dedt_lumi", "dedl", home=tmp_path)
+    rows = {line.split()[0]: " ".join(line.split()) for line in done.stdout.splitlines()}
+    assert "yes ~/.config/eofs/eofs.yml, of dedl " in rows["dedt_lumi"]
+    assert "yes ~/.config/eofs/eofs.yml Destin" in rows["dedl"]
+
+
 def test_they_are_told_as_json(home: Path) -> None:
     told = json.loads(eofs("providers", "--json", home=home, env=BY_VARIABLES).stdout)
     rows = {row["name"]: row for row in told}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import logging
 import re
@@ -14,6 +15,7 @@ import pytest
 import responses
 import s3_server
 from confidential import secret
+from engine_room import Canned, http
 from s3_server import KEY, KEYS, SECRET, Bucket, StrictStore
 
 from eofs import catalog, providers
@@ -79,6 +81,7 @@ def result(link: str, **properties: Any) -> dict[str, Any]:
 # -- with a signature, or without --------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("It is asked for without a signature first.")
 def test_what_is_open_to_everybody_is_asked_for_without_a_signature() -> None:
     with conversing({"open-data": Bucket({"band.tif": BAND}, is_open=True)}) as (store, asking):
         assert get(asking, "s3://open-data/band.tif", start=10, stop=20) == BAND[10:20]
@@ -86,6 +89,12 @@ def test_what_is_open_to_everybody_is_asked_for_without_a_signature() -> None:
     assert store.conversation() == [("open", "open-data/band.tif", 206), ("open", "open-data/band.tif", 200)]
 
 
+@pytest.mark.says(
+    "`aws_access_key_id`, `aws_secret_access_key`",
+    "requests to an object store are signed, see below",
+    "Where that is refused, it is signed, with the keys of the configuration",
+    "What was of use for a bucket is remembered",
+)
 def test_what_is_not_is_signed_for_and_from_then_on_at_once() -> None:
     with conversing({"private": Bucket({"a": b"1", "b": b"2"})}) as (store, asking):
         assert [get(asking, f"s3://private/{key}") for key in "ab"] == [b"1", b"2"]
@@ -98,12 +107,14 @@ def test_what_is_not_is_signed_for_and_from_then_on_at_once() -> None:
     ]
 
 
+@pytest.mark.says("the key is taken to the letter.")
 @pytest.mark.parametrize("key", ODD)
 def test_a_signature_holds_for_any_key(key: str) -> None:
     with conversing({"private": Bucket({key: b"here"})}) as (_, asking):
         assert get(asking, f"s3://private/{key}") == b"here"
 
 
+@pytest.mark.says("and so is the region that it names.")
 def test_a_signature_is_for_the_region_that_the_bucket_names() -> None:
     with conversing({"private": Bucket({"a": b"1"}, region="waw4-1")}) as (store, asking):
         assert get(asking, "s3://private/a") == get(asking, "s3://private/a") == b"1"
@@ -173,6 +184,7 @@ def test_a_region_that_is_no_name_leads_nowhere(amazon: StrictStore) -> None:
     assert {host for host, *_ in hosts(amazon)} == {"my-data.s3"}
 
 
+@pytest.mark.says("A bucket of Amazon that refuses a signature is EPERM: it may bill who reads it.")
 def test_nothing_is_paid_for_that_the_user_has_not_agreed_to_pay(amazon: StrictStore) -> None:
     amazon.buckets["usgs-landsat"] = Bucket({"a": b"1"}, bills=True)
     with client(speaks()) as asking:
@@ -184,6 +196,7 @@ def test_nothing_is_paid_for_that_the_user_has_not_agreed_to_pay(amazon: StrictS
     assert not [asked for asked in amazon.asked if "x-amz-request-payer" in asked.headers]
 
 
+@pytest.mark.says("see below; `requester_pays`", "`requester_pays: true`, in the provider's `auth`")
 def test_who_has_agreed_to_pay_says_so_where_he_signs(amazon: StrictStore) -> None:
     amazon.buckets["usgs-landsat"] = Bucket({"a": b"1"}, bills=True)
     with client(speaks(requester_pays=True)) as asking:
@@ -216,6 +229,7 @@ def with_profile(home: Path) -> None:
     (home / "aws/credentials").write_text(f"{text}aws_secret_access_key = {SECRET}\n", encoding="utf-8")
 
 
+@pytest.mark.says("`aws_profile`")
 def test_keys_come_from_a_profile(tmp_path: Path) -> None:
     with_profile(tmp_path)
     with (
@@ -225,6 +239,7 @@ def test_keys_come_from_a_profile(tmp_path: Path) -> None:
         assert get(asking, "s3://private/a") == b"1"
 
 
+@pytest.mark.says("else with those that boto3 finds: variables")
 def test_keys_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
@@ -232,12 +247,64 @@ def test_keys_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
         assert get(asking, "s3://private/a") == b"1"
 
 
+@pytest.mark.says("`~/.aws`")
+def test_keys_come_from_the_default_profile(tmp_path: Path) -> None:
+    (tmp_path / "aws").mkdir()
+    text = f"[default]\naws_access_key_id = {KEY}\naws_secret_access_key = {SECRET}\n"
+    (tmp_path / "aws/credentials").write_text(text, encoding="utf-8")
+    with conversing({"private": Bucket({"a": b"1"})}, {}) as (_, asking):
+        assert get(asking, "s3://private/a") == b"1"
+
+
+GIVEN = {"AccessKeyId": KEY, "SecretAccessKey": SECRET, "Expiration": "2999-01-01T00:00:00Z"}
+
+
+@pytest.mark.says("the role of the machine")
+def test_at_amazon_keys_come_from_the_role_of_the_machine(amazon: StrictStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    amazon.buckets["my-data"], amazon.token = Bucket({"a": b"1"}), SESSION
+    with (
+        Canned(http(200, json.dumps({**GIVEN, "Token": SESSION}).encode())) as machine,
+        client(speaks(keys={})) as asking,
+    ):
+        monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{machine.url}/role")
+        assert get(asking, "s3://my-data/a") == b"1"
+
+
+@pytest.mark.says("single sign-on")
+def test_at_amazon_keys_come_from_single_sign_on(
+    tmp_path: Path, amazon: StrictStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    utils = pytest.importorskip("botocore.credentials")
+    amazon.buckets["my-data"], amazon.token = Bucket({"a": b"1"}), SESSION
+    (tmp_path / "aws").mkdir()
+    start = "https://alice.awsapps.com/start"
+    said = f"sso_start_url = {start}\nsso_region = eu-west-1\nsso_account_id = 123456789012\nsso_role_name = reader\n"
+    (tmp_path / "aws/config").write_text(f"[default]\nregion = eu-west-1\n{said}", encoding="utf-8")
+    monkeypatch.setattr(utils.SSOProvider, "_SSO_TOKEN_CACHE_DIR", str(tmp_path / "sso"))
+    (tmp_path / "sso").mkdir()
+    logged_in = {
+        "startUrl": start,
+        "region": "eu-west-1",
+        "accessToken": "token-of-alice",
+        "expiresAt": GIVEN["Expiration"],
+    }
+    name = hashlib.sha1(start.encode()).hexdigest()
+    (tmp_path / f"sso/{name}.json").write_text(json.dumps(logged_in), encoding="utf-8")
+    role = {"accessKeyId": KEY, "secretAccessKey": SECRET, "sessionToken": SESSION, "expiration": 32503680000000}
+    with Canned(http(200, json.dumps({"roleCredentials": role}).encode())) as portal, client(speaks(keys={})) as asking:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_SSO", portal.url)
+        assert get(asking, "s3://my-data/a") == b"1"
+        assert "token-of-alice" in portal.asked[0]
+
+
+@pytest.mark.says("`aws_session_token`")
 def test_a_session_token_of_the_configuration_is_sent() -> None:
     store = StrictStore({"private": Bucket({"a": b"1"})}, token=SESSION)
     with store, client(speaks(store, {**KEYS, "aws_session_token": SESSION})) as asking:
         assert get(asking, "s3://private/a") == b"1"
 
 
+@pytest.mark.says("a session that Amazon gave is for Amazon alone.")
 def test_what_amazon_gave_to_this_machine_is_not_shown_to_another_store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
@@ -276,6 +343,7 @@ def test_a_profile_that_is_not_there_is_named() -> None:
 
 
 @pytest.mark.says("S3 that wants a signature, without botocore EOPNOTSUPP")
+@pytest.mark.says("It takes `pip install 'eofs-fuse[s3]'`, unless the bucket is open.")
 def test_without_boto3_what_is_open_is_read_and_what_is_not_says_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -301,17 +301,20 @@ def test_the_keys_of_an_eodag_user_are_found(name: str, block: str, tmp_path: Pa
     assert (found.auth, found.login["requester_pays"]) == ("s3", True)
 
 
+@pytest.mark.says("`requester_pays`, `s3_endpoint`")
 def test_a_store_of_ones_own_is_described_in_eodags_words() -> None:
     settings = {
         "download": {"type": "AwsDownload", "s3_endpoint": "https://minio.lan:9000"},
-        "auth": {"type": "AwsAuth"},
+        "auth": {"type": "AwsAuth", "requester_pays": True},
     }
     found = providers.build("mine", settings, source="eofs.yml")
     assert (found.auth, found.s3_endpoint) == ("s3", "https://minio.lan:9000")
+    assert found.login["requester_pays"] is True
     assert auth.may_receive(found, "https://minio.lan:9000/bucket/key")
     assert not auth.may_receive(found, "https://minio.lan/bucket/key")
 
 
+@pytest.mark.says("or as an option, says that you pay.")
 @pytest.mark.says("`true`: where Amazon's S3 bills who reads, you pay")
 def test_the_option_of_a_mount_agrees_to_pay_at_every_provider() -> None:
     settings = config.load({"requester_pays": True}, environ={"HOME": "/nowhere"})

@@ -20,8 +20,6 @@ HOUSE = Path(__file__).parent.parent
 NOT_YET = (
     "5. Commands",
     "mount(8), fstab, systemd",
-    "6. Configuration",
-    "Where credentials are",
 )
 SENTENCE = re.compile(r"(?<=\.) (?=[A-Z`])|(?<=\.\)) ")
 
