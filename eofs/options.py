@@ -204,7 +204,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("filter", "FILTER", "", "only products such as cloudCover<20, storageStatus=ONLINE", _filters, repeats=True),
     Option("intersects", "AREA", "", "only products that meet a GeoJSON file, WKT or W,S,E,N in degrees", _area),
     Option("min_overlap", "PERCENT", "0", "and share so much of themselves, or of the area, with it", _percent),
-    Option("connections", "N", "4", "at a time to one provider; the provider's own limit wins", _count),
+    Option("connections", "N", "4", "at a time to one provider, or as few as it takes itself", _count),
     Option("requester_pays", "BOOL", "false", "true: pay where Amazon's S3 bills who reads", boolean),
     Option("stall_timeout", "SECONDS", "60", "without a byte until a connection is given up", _some_seconds),
     Option(

@@ -240,8 +240,9 @@ def test_no_more_than_max_orders_wait_for_their_orders(tmp_path: Path, provider:
         while left:
             until(lambda: len(ordered(times=3)) >= min(2, len(left)))
             assert len(ordered()) == min(2, len(left))
-            provider.set_online(ordered()[0])
-            left.remove(ordered()[0])
+            uid = ordered()[0]
+            left.remove(uid)
+            provider.set_online(uid)
         out, _ = running.communicate(timeout=60)
     finally:
         running.kill()
