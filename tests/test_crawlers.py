@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,12 @@ says = pytest.mark.says
 TRACKER = "/usr/libexec/tracker-miner-fs-3"
 TUMBLER = "/usr/share/dbus-1/services/org.xfce.Tumbler.Thumbnailer1.service"  # which knows where tumblerd is
 ON_TAPE = UIDS[5:8]
+BALOO = """[Basic Settings]
+Indexing-Enabled=true
+[General]
+folders={folder}
+only basic indexing=false
+"""
 Walk = Callable[..., tuple[Mount, int, str]]
 
 
@@ -89,6 +96,49 @@ def test_the_search_of_gnome_is_filled_with_what_is_here_and_asks_for_nothing(
     service = ("--dbus-service", "org.freedesktop.Tracker3.Miner.Files")
     until(lambda: "manifest.safe" in run("tracker3", "sparql", *service, "--query", query, env=desktop.env))
     assert provider.count() == before
+
+
+@needs(*PROGRAMS, "baloo_file", "baloosearch")
+def test_the_search_of_kde_is_filled_with_what_is_here_and_asks_for_nothing(
+    mount: Mount, provider: DemoProvider, desktop: Desktop
+) -> None:
+    here, elsewhere = mount.bring(ONLINE), mount.safe(ON_TAPE[0])
+    before = provider.count()
+    settings = mount.home / ".config/baloofilerc"
+    settings.parent.mkdir()
+    settings.write_text(BALOO.format(folder=mount.home), encoding="utf-8")
+    desktop.start("baloo_file")
+    until(lambda: refused(mount, "baloo_file", elsewhere))
+    query = ("sh", "-c", "baloosearch manifest 2>&1")  # it complains of nothing, but says how long it took
+    until(lambda: str(here / "manifest.safe") in run(*query, env=desktop.env))
+    assert provider.count() == before
+
+
+NAMES = [
+    *("updatedb.plocate", "plocate", "updatedb.mlocate", "updatedb", "locate"),
+    *("tracker-miner-fs-3", "tracker-extract-3"),  # of GNOME, to 46
+    *("localsearch-3", "localsearch-extractor-3", "localsearch-control-3", "localsearch"),  # since 47
+    *("baloo_file", "baloo_file_extractor"),  # of KDE
+    *("gvfsd-trash", "gvfsd-recent", "gvfsd-metadata"),
+    *("tumblerd", "gdk-pixbuf-thumbnailer", "totem-video-thumbnailer", "evince-thumbnailer", "ffmpegthumbnailer"),
+]
+LOOK = """
+import ctypes, os, sys
+for name in sys.argv[3:]:
+    ctypes.CDLL(None).prctl(15, name.encode())  # PR_SET_NAME: from now on this program is called so
+    for look, path in ((os.listdir, sys.argv[1]), (os.stat, sys.argv[2])):
+        try:
+            look(path)
+        except PermissionError:
+            print(name)
+"""
+
+
+@says("Crawlers are known by their process name")
+def test_what_crawlers_and_their_helpers_are_called_is_known(mount: Mount, provider: DemoProvider) -> None:
+    places = (mount.safe(ON_TAPE[0]), mount.product(ONLINE) / "quicklook.jpg")
+    assert run(sys.executable, "-c", LOOK, *places, *NAMES).splitlines() == [name for name in NAMES for _ in places]
+    assert provider.requests == []
 
 
 # -- somebody has asked them to --------------------------------------------------------------------------------------
