@@ -22,18 +22,18 @@ import os
 import stat
 import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from eofs.errors import Cancelled, EofsError, Interrupted, MountError, NotFound
 from eofs.libfuse import Door, Kernel, fuse
 from eofs.nodes import Caller, Directory, Held, Link, Text, entries
-from eofs.pending import interrupting, process, program
+from eofs.pending import WAITERS, Waiters, interrupting, process, program
 from eofs.top import Top
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
-    from eofs.nodes import Node, Place, Reader
+    from eofs.nodes import Node, Place, Reader, Usage
 
 log = logging.getLogger(__name__)
 
@@ -51,22 +51,13 @@ DESKTOP_NAMES = frozenset(
 Answer = TypeVar("Answer")
 
 
-class Usage(Protocol):
-    """What `df` shows."""
-
-    def used(self) -> int:
-        """Return the bytes in the cache."""
-
-    @property
-    def limit(self) -> int:
-        """Return the bytes that the cache may hold."""
-
-
 def answers(operation: Callable[..., Answer]) -> Callable[..., Answer]:
     """Let a FUSE operation end well or with an errno, and in no third way."""
 
     @functools.wraps(operation)
     def wrapped(*args: Any) -> Answer:
+        waiters: Waiters = args[0].waiters
+        waiters.here.path = args[1]
         try:
             return operation(*args)
         except EofsError as error:
@@ -77,6 +68,9 @@ def answers(operation: Callable[..., Answer]) -> Callable[..., Answer]:
         except BaseException as error:
             log.exception("a fault in eofs: %s %s", operation.__name__, args[1])
             raise fuse.FuseOSError(errno.EIO) from error
+        finally:
+            if waiters.waiting:
+                waiters.leave()
 
     return wrapped
 
@@ -95,6 +89,7 @@ class FileSystem(fuse.Operations):  # type: ignore[misc] # fusepy has no types
         self._permissions = ~(0o777 & umask)
         self.stopping = threading.Event()
         self.top = Top(root)
+        self.waiters = Waiters()
         self._usage = usage
         self._ready = ready
         self._owner = {"st_uid": os.getuid(), "st_gid": os.getgid()}
@@ -127,6 +122,7 @@ class FileSystem(fuse.Operations):  # type: ignore[misc] # fusepy has no types
             raise Cancelled("eofs is being unmounted")
         if fuse._libfuse.fuse_interrupted() and interrupting(_thread()):  # noqa: SLF001 - fusepy has no public name
             raise Interrupted("interrupted")
+        self.waiters.note(_thread())
 
     def _find(self, path: str, caller: Caller) -> Node:
         node: Node = (root := self.top.root)
@@ -198,7 +194,7 @@ class FileSystem(fuse.Operations):  # type: ignore[misc] # fusepy has no types
         """Return one extended attribute of a product's directory."""
         if not name.startswith("user."):  # said once for the whole mount, and never asked again by most programs
             raise fuse.FuseOSError(errno.ENOTSUP)
-        value = self._attributes(path).get(name)
+        value = self.waiters.text(path) if name == WAITERS else self._attributes(path).get(name)
         if value is None:
             raise fuse.FuseOSError(errno.ENODATA)
         return value
@@ -206,7 +202,7 @@ class FileSystem(fuse.Operations):  # type: ignore[misc] # fusepy has no types
     @answers
     def listxattr(self, path: str) -> list[str]:
         """Return the names of a product directory's extended attributes."""
-        return list(self._attributes(path))
+        return [*self._attributes(path), *self.waiters.names(path)]
 
     def _attributes(self, path: str) -> Mapping[str, bytes]:
         node = self._find(path, self._caller())

@@ -96,6 +96,17 @@ class Reader(Protocol):
         """Let go of what the open file holds."""
 
 
+class Usage(Protocol):
+    """What `df` shows."""
+
+    def used(self) -> int:
+        """Return the bytes in the cache."""
+
+    @property
+    def limit(self) -> int:
+        """Return the bytes that the cache may hold."""
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
     """A reader of bytes in memory.

@@ -2,13 +2,24 @@
 
 The kernel tells a file system that a request was interrupted for *any* signal that its program handles: a timer, a
 child that ended, a terminal that was resized, Go's scheduler. None of these means that the user has had enough.
+
+Threads: one lock guards the table of those who wait; nothing is called under it.
 """
 
 from __future__ import annotations
 
+import json
 import signal
+import threading
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from eofs.fetch.message import moment
+
+WAITERS = "user.eofs.waiters"  # the extended attribute that tells who waits
+LASTING = 1.0  # seconds from which on a wait is told of: most reads that wait are over by then
+MOST = 500  # programs that are told of for one product: an extended attribute has 64 KB at most
 HARMLESS = frozenset(
     {
         signal.SIGALRM,
@@ -39,15 +50,100 @@ def program(thread: int) -> str:
 
     A process of another pid namespace has the number 0, and no name.
     """
-    try:
-        return Path(f"/proc/{process(thread)}/comm").read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return ""
+    return _name_of(process(thread))
 
 
 def process(thread: int) -> int:
     """Return the number of the process that a thread belongs to; 0 where it cannot be told."""
     return int(_status(thread).get("Tgid", 0)) if thread else 0
+
+
+@dataclass(slots=True)
+class Waiter:
+    """A thread of a program that waits.
+
+    Attributes:
+        thread: its number; 0 where it has none here, as in another pid namespace.
+        name: what it waits for in the product's directory: ``data``, or the quicklook.
+        begun: when, on the monotonic clock.
+    """
+
+    thread: int
+    name: str
+    begun: float = field(default_factory=time.monotonic)
+    _who: tuple[int, str] | None = None
+
+    @property
+    def lasted(self) -> float:
+        """Return for how many seconds it has waited."""
+        return time.monotonic() - self.begun
+
+    @property
+    def who(self) -> tuple[int, str]:
+        """Return the number and the name of its process; 0 and empty where they cannot be told."""
+        if self._who is None:  # it stays the same one while it waits
+            number = process(self.thread)
+            self._who = number, _name_of(number)
+        return self._who
+
+
+class Waiters:
+    """Who waits for which product, from the first look at whether to go on waiting until the request is answered.
+
+    A request is known by the thread of ours that answers it. What all do, also those that never wait, is cheap; whose
+    request it is, is looked up in /proc when somebody wants to know.
+
+    Attributes:
+        here: `path` is what this thread has been asked for.
+        waiting: by the name of the product's directory, then by the number of our thread.
+    """
+
+    def __init__(self) -> None:
+        self.here = threading.local()
+        self.waiting: dict[str, dict[int, Waiter]] = {}
+        self._lock = threading.Lock()
+
+    def note(self, thread: int) -> None:
+        """Note that the request which this thread of ours answers, for that thread of a program, has to wait."""
+        _, product, name, *_ = f"{self.here.path}//".split("/", 3)
+        with self._lock:
+            waits = self.waiting.setdefault(product, {})
+            if threading.get_ident() not in waits:
+                waits[threading.get_ident()] = Waiter(thread, name)
+
+    def leave(self) -> None:
+        """Forget the request that this thread of ours has answered, if it had to wait."""
+        product = f"{self.here.path}/".split("/", 2)[1]
+        with self._lock:
+            waits = self.waiting.get(product, {})
+            if waits.pop(threading.get_ident(), None) and not waits:
+                del self.waiting[product]
+
+    def of(self, path: str) -> list[Waiter]:
+        """Return who has waited a while for something of the product whose directory is at `path`, first come first."""
+        with self._lock:
+            waits = list(self.waiting.get(path[1:], {}).values())
+        return sorted((one for one in waits if one.lasted >= LASTING), key=lambda one: one.begun)
+
+    def names(self, path: str) -> list[str]:
+        """Return the names of the extended attributes that a product's directory has because somebody waits for it."""
+        return [WAITERS] if self.of(path) else []
+
+    def text(self, path: str) -> bytes | None:
+        """Return what the attribute `WAITERS` of a product's directory says, each process once; None without it."""
+        first = {one.who[0]: one for one in reversed(self.of(path))}
+        said = [
+            {"program": one.who[1], "process": number, "since": moment(time.time() - one.lasted), "for": one.name}
+            for number, one in sorted(first.items(), key=lambda item: item[1].begun)[:MOST]
+        ]
+        return json.dumps(said, ensure_ascii=False).encode("utf-8", "replace") if said else None
+
+
+def _name_of(number: int) -> str:
+    try:
+        return Path(f"/proc/{number}/comm").read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
 
 
 def _status(thread: int) -> dict[str, str]:

@@ -55,6 +55,7 @@ def all_wait(processes: list[subprocess.Popen[str]]) -> bool:
     return before == now and all(name in {"ls", "cat"} and state in {"S", "D"} for name, state, _ in now)
 
 
+@says("Of several programs that wait for the same name to be looked up, the kernel lets one ask")
 @says("A product that waits never slows another: its status, its neighbours' data and every listing answer")
 def test_two_hundred_programs_wait_and_all_others_go_on_and_a_signal_ends_each(
     tmp_path: Path, tape: DemoProvider, readers: list[subprocess.Popen[str]]
@@ -75,6 +76,10 @@ def test_two_hundred_programs_wait_and_all_others_go_on_and_a_signal_ends_each(
             assert mount.safe(uid).is_dir()
         assert manifest.read_bytes() == content
         assert (mount.bring(OTHER) / "manifest.safe").read_bytes()
+        told = mount.eofs("status", mount.root).stdout.splitlines()
+        assert len(told) == 1 + 2 * len(UIDS)
+        # Ten in opendir, and one of the ten that look up the same name.
+        assert sum(" and 10 others have waited, " in line for line in told) == len(UIDS), told
         assert [reader.poll() for reader in readers] == [None] * PROGRAMS  # all that while they wait
 
         for reader in readers:

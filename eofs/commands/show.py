@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -12,17 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 from eofs import catalog, tree
 from eofs.catalog.sources import Sources
+from eofs.commands.screen import Screen
+from eofs.commands.waits import waits
 from eofs.errors import MountError, ResultError
 from eofs.status import Activity, Local, StorageStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from eofs.catalog.filters import Choice
     from eofs.model import Product
 
 WATCH_EVERY = 0.5  # seconds between two looks
 _NUMBERS = ("downloaded", "size")
+_TELLING = ("activity", "error", "waiters")  # attributes by which a product is seen to be of interest
 
 
 def ls(places: Sequence[str], choice: Choice, *, as_json: bool) -> None:
@@ -88,18 +92,22 @@ def _status_word(row: dict[str, Any]) -> str:
 
 
 def status(place: str, *, as_json: bool, watch: bool) -> None:
-    """Print where a product stands, or what goes on in a mount; with `watch` again whenever that changes.
+    """Print where a product stands, or what goes on in a mount, and who waits; with `watch` whenever that changes.
+
+    A terminal shows what is so by now in the place of what was so before.
 
     Raises:
         MountError: `place` is not in a mount of eofs.
     """
     directory = Path(place)
+    screen = Screen() if watch and not as_json and sys.stdout.isatty() else None
     before = None
     while True:
         lines = _product_lines(directory, as_json=as_json) or _mount_lines(directory, as_json=as_json)
-        if lines != before:
-            print("\n".join(lines) + ("\n" if watch and not as_json else ""))
-            sys.stdout.flush()
+        if screen:
+            screen.show(lines)
+        elif lines != before:
+            print("\n".join(lines) + ("\n" if watch and not as_json else ""), flush=True)
         if not watch:
             return
         before = lines
@@ -109,29 +117,41 @@ def status(place: str, *, as_json: bool, watch: bool) -> None:
 def _product_lines(directory: Path, *, as_json: bool) -> list[str]:
     """Return a product's status file; nothing where `directory` is not a product's."""
     file = directory / "status"
-    if not file.is_file() or not attributes(directory):
+    if not file.is_file() or not (said := attributes(directory)):
         return []
-    return [json.dumps(attributes(directory))] if as_json else file.read_text(encoding="utf-8").splitlines()
+    if as_json:
+        return [json.dumps(said)]
+    who = [f"waiters: {waits(said['waiters'])}"] if "waiters" in said else []
+    return [*file.read_text(encoding="utf-8").splitlines(), *who]
 
 
 def _mount_lines(mountpoint: Path, *, as_json: bool) -> list[str]:
     about = attributes(mountpoint)
     if "result" not in about:
         raise MountError(f"{mountpoint} is neither a mount of eofs nor a product's directory in one")
-    said = [(directory.name, attributes(directory)) for directory in product_directories(mountpoint)]
+    wanted = () if as_json else ("local", *_TELLING)
+    each = [(directory, attributes(directory, wanted)) for directory in product_directories(mountpoint)]
+    said = {directory: values for directory, values in each if values}  # the others have gone meanwhile
     disk = os.statvfs(mountpoint)
     limit, free = disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize
     if as_json:
-        products = dict(said)
+        products = {directory.name: values for directory, values in said.items()}
         return [json.dumps({**about, "cache": {"limit": limit, "used": limit - free}, "products": products})]
-    complete = sum(values["local"] == Local.COMPLETE.value for _, values in said)
+    complete = sum(values["local"] == Local.COMPLETE.value for values in said.values())
     counts = f"{len(said)} products, {complete} complete"
-    lines = [f"{about['result']} on {mountpoint}: {counts}; cache {human(limit - free)} of {human(limit)}"]
-    for name, values in said:
-        if values["activity"] != Activity.IDLE.value or values["error"]:
-            got = f", {human(values['downloaded'])} of {human(values['size'])}" if values["downloaded"] else ""
-            lines.append(f"{name}: {values['activity']}{got}: {values['error'] or values['message']}")
-    return lines
+    head = f"{about['result']} on {mountpoint}: {counts}; cache {human(limit - free)} of {human(limit)}"
+    return [head, *(line for directory, values in said.items() for line in _going_on(directory, values))]
+
+
+def _going_on(directory: Path, values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what goes on with a product, of which `_TELLING` is known, and who waits for it."""
+    if values["activity"] == Activity.IDLE.value and not values["error"] and "waiters" not in values:
+        return
+    if values := attributes(directory):
+        got = f", {human(values['downloaded'])} of {human(values['size'])}" if values["downloaded"] else ""
+        yield f"{directory.name}: {values['activity']}{got}: {values['error'] or values['message']}"
+        if "waiters" in values:
+            yield f"    {waits(values['waiters'])}"
 
 
 def product_directories(mountpoint: Path) -> list[Path]:
@@ -145,18 +165,33 @@ def product_directories(mountpoint: Path) -> list[Path]:
     return sorted(mountpoint.iterdir())
 
 
-def attributes(directory: Path) -> dict[str, Any]:
-    """Return what a directory of a mount says of itself in its extended attributes; nothing for any other."""
+def attributes(directory: Path, names: Iterable[str] = ()) -> dict[str, Any]:
+    """Return what a directory of a mount says of itself in its extended attributes; nothing for any other.
+
+    All of them, or those with these names alone: each costs the mount a look at where the product stands.
+    """
+    found: dict[str, Any] = {}
     try:
-        names = [name for name in os.listxattr(directory) if name.startswith("user.eofs.")]
-        found: dict[str, Any] = {}
-        for name in names:
-            text = os.getxattr(directory, name).decode("utf-8", "replace")
-            key = name.removeprefix("user.eofs.")
-            found[key] = None if text == "null" else int(text) if key in _NUMBERS else text
+        for name in [f"user.eofs.{name}" for name in names] or os.listxattr(directory):
+            if name.startswith("user.eofs."):
+                found |= _attribute(directory, name)
     except OSError:
         return {}
     return found
+
+
+def _attribute(directory: Path, name: str) -> dict[str, Any]:
+    """Return an extended attribute by the last part of its name; nothing where it has gone since it was listed."""
+    key = name.removeprefix("user.eofs.")
+    try:
+        text = os.getxattr(directory, name).decode("utf-8", "replace")
+    except OSError as error:
+        if error.errno != errno.ENODATA:
+            raise
+        return {}
+    if key == "waiters":
+        return {key: json.loads(text)}
+    return {key: None if text == "null" else int(text) if key in _NUMBERS else text}
 
 
 def human(size: int | None) -> str:
