@@ -71,6 +71,7 @@ class Config:
         output_dirs: where ``eofs fetch`` puts the products of a provider, where the user says so.
         sources: where each setting was found, by its dotted name (``peps.auth.credentials.username``,
             ``eofs.wait``); built-in ones included.
+        session_bus: there is a desktop session's bus, by which desktops are told what to show.
         notify_socket: where a service manager wants to be told how we are (``$NOTIFY_SOCKET``); empty where none does.
     """
 
@@ -79,6 +80,7 @@ class Config:
     output_dirs: Mapping[str, Path]
     sources: Mapping[str, str]
     network: Network
+    session_bus: bool = False
     notify_socket: str = ""
 
     def provider(self, name: str) -> Provider:
@@ -133,6 +135,7 @@ def load(command_line: Mapping[str, object], *, environ: Mapping[str, str] | Non
         output_dirs={name: path for name in tree if (path := _output_dir(name, tree, sources))},
         sources=sources | chosen_from,
         network=_network(environ),
+        session_bus=_has_session_bus(environ),
         notify_socket=environ.get("NOTIFY_SOCKET", ""),
     )
 
@@ -292,6 +295,12 @@ def _network(environ: Mapping[str, str]) -> Network:
         no_proxy=values.words(variable("NO_PROXY").lower()),
         ca_bundle=bundle or True,
     )
+
+
+def _has_session_bus(environ: Mapping[str, str]) -> bool:
+    """Say whether there is a session bus: where the variable says, or at the usual place (sd_bus_open_user(3))."""
+    runtime = environ.get("XDG_RUNTIME_DIR", "").strip()
+    return bool(environ.get("DBUS_SESSION_BUS_ADDRESS", "").strip() or (runtime and Path(runtime, "bus").is_socket()))
 
 
 def _spares(entry: str, asked: auth.Authority) -> bool:

@@ -58,6 +58,7 @@ class Options:
     wait: float = 2.0
     timeout: float = 20.0
     block: bool = True
+    notify: bool = False
     order: Literal["auto", "never"] = "auto"
     max_orders: int = 10
     fetch: Literal["whole", "lazy"] = "whole"
@@ -193,6 +194,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("wait", "MINUTES", "2", "minutes between two checks of a product that is not ready", _some_minutes),
     Option("timeout", "MINUTES", "20", "minutes until giving up on it; 0: ask once", _minutes),
     Option("block", "BOOL", "true", "false: never wait, answer 'try again' at once", boolean),
+    Option("notify", "BOOL", "false", "true: tell on the desktop when an order is ready, or has failed", boolean),
     Option("order", "WHEN", "auto", "never: no order is ever placed", _choice("auto", "never")),
     Option("max_orders", "N", "10", "orders under way at a time; a further one waits its turn", _count),
     Option("fetch", "HOW", "whole", "lazy: only the bytes that are read", _choice("whole", "lazy")),

@@ -179,6 +179,7 @@ class Room:
         speaks: Provider | Callable[[str], Provider] = DEMO,
         clock: Any = None,
         limit: int = 1 << 30,
+        tell: Callable[..., None] = lambda *_: None,
         **options: Any,
     ) -> Engine:
         """Open an engine; those that are open stay so. `speaks` is every provider, or returns one by name or host."""
@@ -189,7 +190,7 @@ class Room:
             provider = speaks if isinstance(speaks, Provider) else speaks(name)
             return Client(provider, Network(), connections=chosen.connections, stall_timeout=chosen.stall_timeout)
 
-        engine = Engine(self.cache, chosen, client_for, clock)
+        engine = Engine(self.cache, chosen, client_for, clock, tell)
         self._open.append((engine, self.cache))
         return engine
 

@@ -6,6 +6,8 @@ import argparse
 import errno
 import logging
 import shutil
+import socket
+import tempfile
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -820,3 +822,12 @@ def test_the_variables_of_the_process_are_read_where_none_are_given(
     for name, value in {"HOME": str(home.folder), USERNAME: "alice"}.items():
         monkeypatch.setenv(name, value)
     assert config.load({}).provider("peps").credentials["username"] == "alice"
+
+
+def test_a_session_bus_is_where_its_variable_says_or_at_the_usual_place(home: Home) -> None:
+    assert home.load(DBUS_SESSION_BUS_ADDRESS="unix:path=/run/user/1000/bus").session_bus
+    assert not home.load(DBUS_SESSION_BUS_ADDRESS=" ").session_bus
+    with tempfile.TemporaryDirectory() as runtime, socket.socket(socket.AF_UNIX) as bus:
+        assert not home.load(XDG_RUNTIME_DIR=runtime).session_bus
+        bus.bind(f"{runtime}/bus")
+        assert home.load(XDG_RUNTIME_DIR=runtime).session_bus

@@ -86,6 +86,12 @@ def test_a_missing_fusermount_is_a_fault(tmp_path: Path) -> None:
     assert found[-1] == "eofs cannot mount before that is mended"
 
 
+def test_a_missing_notify_send_is_a_hint(tmp_path: Path) -> None:
+    line = about("notify-send is", lines(tmp_path, status=1, env={"PATH": str(tmp_path)}))
+    assert line.startswith("hint ")
+    assert line.endswith("(option notify) | apt install libnotify-bin")
+
+
 def test_fusermount3_alone_is_a_fault_for_libfuse_2_asks_for_the_other(tmp_path: Path) -> None:
     program = tmp_path / "bin/fusermount3"
     program.parent.mkdir()

@@ -69,7 +69,7 @@ def test_as_soon_as_a_product_has_failed_its_status_says_why(
     cache, slots, product = Cache(tmp_path / "cache", 1 << 30), Held(), room.products[UID]
     client = Client(DEMO, Network(), connections=4, stall_timeout=60)
     options = Options(cache_dir=tmp_path / "cache", timeout=0)
-    around = Surroundings(cache, client, lambda _: client, options, slots, WallClock())
+    around = Surroundings(cache, client, lambda _: client, options, slots, WallClock(), lambda *_: None)
     stories = Stories(cache, around.clock, lambda _: around, lambda _: None)
     asking = aside(stories.bring, product, NOBODY)
     try:

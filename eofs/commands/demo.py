@@ -11,6 +11,7 @@ from pathlib import Path
 from eofs import config
 from eofs.catalog.sources import Sources
 from eofs.commands.mount import import_fuse, serve, take_signals, usable
+from eofs.commands.notices import warn_of_hindrance
 from eofs.demo import DemoProvider
 from eofs.options import choice
 
@@ -39,6 +40,7 @@ def demo(mountpoint: str | None, typed: dict[str, object]) -> None:
         import_fuse()
         take_signals()  # the provider has threads
         settings = config.load({"wait": WAIT, "cache_dir": str(work / "cache"), "fallback": "none", **typed})
+        warn_of_hindrance(settings)
         with DemoProvider(work / "provider", staging_seconds=STAGING, rate=RATE, log=work / "provider.log") as provider:
             result = provider.write_result(work / "search_result.geojson")
             sources = Sources([str(result)], choice(settings.options))

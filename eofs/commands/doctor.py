@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from eofs.commands.disks import disk_faults
 from eofs.commands.mount import import_fuse
+from eofs.commands.notices import PACKAGE, PROGRAM
 from eofs.commands.providers import row_of
 from eofs.commands.show import human
 from eofs.commands.unmount import KIND, is_crashed, mounts
@@ -109,6 +110,9 @@ def _machine() -> Iterator[Finding]:
         what, _, mend = str(error).partition("; ")
         yield Finding("FAULT", what, mend)
     yield _fusermount()
+    if shutil.which(PROGRAM) is None:
+        what = f"{PROGRAM} is missing: it shows on the desktop that an order is ready (option notify)"
+        yield Finding("hint", what, f"apt install {PACKAGE}")
     for module, (use, extra) in _EXTRAS.items():
         if importlib.util.find_spec(module) is None:
             yield Finding("hint", f"{module} is not installed: it {use}", f"pip install 'eofs-fuse[{extra}]'")

@@ -22,6 +22,7 @@ from eofs.client import Client
 from eofs.commands.control import Deeds
 from eofs.commands.following import Following
 from eofs.commands.holders import holders
+from eofs.commands.notices import Notices, warn_of_hindrance
 from eofs.commands.unmount import KIND, fusermount, is_crashed, kind
 from eofs.errors import EofsError, MountError
 from eofs.fetch import Engine
@@ -49,6 +50,7 @@ def mount(sources: Sources, mountpoint: str, settings: Config, *, foreground: bo
     """
     place = usable(mountpoint)
     import_fuse()
+    warn_of_hindrance(settings)
     take_signals()
     if foreground:
         words = ("READY=1", _told(len(sources.products())))
@@ -91,8 +93,8 @@ def serve(
     options = settings.options
     start_logging(options.log_file, options.verbose, foreground=foreground)
     fuse = import_fuse()
-    cache = Cache(options.cache_dir, cache_limit(options))
-    engine = Engine(cache, options, functools.partial(client, settings))
+    cache, notices = Cache(options.cache_dir, cache_limit(options)), Notices.of(settings, mountpoint)
+    engine = Engine(cache, options, functools.partial(client, settings), tell=notices.tell)
     say = functools.partial(daemon.notify, settings.notify_socket if foreground else "")
     following = Following(sources, _products(sources, engine, mountpoint), engine, lambda number: say(_told(number)))
     control = Deeds(engine, cache, following.product, mountpoint).listen()
@@ -110,7 +112,7 @@ def serve(
 
     file_system = fuse.FileSystem(root, Usage(cache), begin, options.umask or 0)
     with contextlib.ExitStack() as at_the_end:  # the last one first
-        for each in (cache.close, engine.close, control.close, stop):
+        for each in (notices.close, cache.close, engine.close, control.close, stop):
             at_the_end.callback(each)
         fuse.serve(file_system, mountpoint, sources.name, _flags(options), **_owner(options))
     log.info("%s is unmounted", mountpoint)

@@ -16,17 +16,17 @@ from eofs import status
 from eofs.errors import Cancelled, NotReady
 from eofs.faults import LONGEST_BACK_OFF, PassingFault, back_off
 from eofs.fetch.stage import Stage
-from eofs.status import Activity
+from eofs.status import Activity, StorageStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from eofs.cache import Cache
     from eofs.client import Client
+    from eofs.errors import EofsError
     from eofs.fetch.clock import Clock
     from eofs.model import Order, Product
     from eofs.options import Options
-    from eofs.status import StorageStatus
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ class Surroundings:
     """What every story needs: where bytes go, whom to ask, what the user allows, and what time it is.
 
     `client_of` returns who asks at a link: most links are the provider's, whom `client` asks; some are another's.
+    `tell` is called when a product that had to be waited for can be read, or with why it cannot; it takes no time.
     """
 
     cache: Cache
@@ -44,6 +45,7 @@ class Surroundings:
     options: Options
     order_slots: threading.Semaphore
     clock: Clock
+    tell: Callable[[Product, EofsError | None], None]
 
 
 class Course:
@@ -54,6 +56,7 @@ class Course:
         self.around = around
         self.stage = stage
         self.deadline = deadline
+        self.was_awaited = False  # while its provider did not have it ready, and nobody has been told how that came out
         self.resting = False  # it waits for its time or its turn, and not for an answer of the provider
         self._stop = threading.Event()
 
@@ -133,6 +136,7 @@ class Course:
 
     def sleep(self, seconds: float) -> None:
         """Wait for its time."""
+        self.was_awaited |= self.stage.activity is Activity.WAITING and self.stage.storage is not StorageStatus.ONLINE
         self.rest()
         self.around.clock.wait(self._stop, seconds)
         self.resting = False

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from eofs.blocks import PartialFile
     from eofs.cache import Cache
     from eofs.client import Client
+    from eofs.errors import EofsError
     from eofs.model import Member, Product
     from eofs.nodes import Caller, Reader
     from eofs.options import Options
@@ -48,15 +49,29 @@ log = logging.getLogger(__name__)
 
 
 class Engine:
-    """Brings products into the cache and reads them from there; any number of threads may call it."""
+    """Brings products into the cache and reads them from there; any number of threads may call it.
+
+    Args:
+        cache: where they are kept.
+        options: what the user allows.
+        client_for: returns what speaks with a provider.
+        clock: the time; the real one where not given.
+        tell: called with a product that had to be waited for when it can be read, or with why it cannot.
+    """
 
     def __init__(
-        self, cache: Cache, options: Options, client_for: Callable[[str], Client], clock: Clock | None = None
+        self,
+        cache: Cache,
+        options: Options,
+        client_for: Callable[[str], Client],
+        clock: Clock | None = None,
+        tell: Callable[[Product, EofsError | None], None] = lambda *_: None,
     ) -> None:
         self._cache = cache
         self._options = options
         self._client_for = client_for
         self._clock = clock or WallClock()
+        self._tell = tell
         self._order_slots = threading.Semaphore(options.max_orders)
         self._walkers = Walkers(options.max_orders)
         self._mirrors = Mirrors(cache, self._clock, options, self._client, self._refuse_crawlers, self._forget)
@@ -224,7 +239,8 @@ class Engine:
     def _surroundings(self, product: Product) -> Surroundings:
         client = self._client(product.served_by)
         client_of = functools.partial(owner, own=client, by_host=self._client)
-        return Surroundings(self._cache, client, client_of, self._options, self._order_slots, self._clock)
+        options, slots = self._options, self._order_slots
+        return Surroundings(self._cache, client, client_of, options, slots, self._clock, self._tell)
 
     def _client(self, provider: str) -> Client:
         client = self._clients.get(provider)

@@ -190,6 +190,7 @@ class Stories:
         self._cache.records.close()  # this thread's connection to the data base
         story.done.set()  # not before all is in place that those who waited may ask for next
         story.ready.set()
+        story.tell()
         self.leave(running)
 
     def _may_end(self, product: Product) -> bool:

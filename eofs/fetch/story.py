@@ -86,6 +86,12 @@ class Story(Course):
         """Tell whether its file may be another than the one that was here before it."""
         return self.file is not None and (self._empty or self.file.forgotten.mark != self._mark)
 
+    def tell(self) -> None:
+        """Tell that the product can be read, or why it cannot: once, and only if it had to be waited for."""
+        if self.was_awaited and not isinstance(self.failure, Cancelled):
+            self.was_awaited = False
+            self.around.tell(self.product, self.failure)
+
     # -- the story ---------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
@@ -196,6 +202,7 @@ class Story(Course):
         work = ranges.Ranges(file, self.around.cache, self.around.client, url)
         self._hang_up = work.hang_up
         self.ready.set()  # and stays so: a fault is a pause, for whose end the readers wait
+        self.tell()
         try:
             return work.run(eager=lambda: self.eager, may_end=self._may_end, check=self.check)
         finally:
