@@ -855,21 +855,21 @@ class Slow(TokenServer):
         return replace(reply, cut_after=third) if self.ranges and reply.size > third else reply
 
 
-def test_a_token_of_three_seconds_lasts_through_a_wait_and_a_download_of_twenty_each(
+def test_a_token_of_three_seconds_lasts_through_a_wait_and_a_download_of_ten_each(
     server: TokenServer, tmp_path: Path
 ) -> None:
     manners = {"ranges": {}, "in order": {"end_known": False}, "no ranges": {"ranges": False}}
-    ways = [aside(take_twenty_seconds_twice, server.store, tmp_path / name, how) for name, how in manners.items()]
+    ways = [aside(take_ten_seconds_twice, server.store, tmp_path / name, how) for name, how in manners.items()]
     for way in ways:
         way.result(100)
 
 
-def take_twenty_seconds_twice(store: Path, cache: Path, manners: dict[str, Any]) -> None:
+def take_ten_seconds_twice(store: Path, cache: Path, manners: dict[str, Any]) -> None:
     """Bring a product from tape of a provider whose tokens are good for three seconds."""
-    given = {"products": PRODUCTS, "megabytes": 2, "expires_in": 3, "punctual": True, "staging_seconds": 20, **manners}
+    given = {"products": PRODUCTS, "megabytes": 2, "expires_in": 3, "punctual": True, "staging_seconds": 10, **manners}
     with Slow(store, **given) as server, contextlib.closing(Room(server, cache)) as room:
         server.set_offline(ONLINE)
-        server.rate = server.archive(ONLINE).stat().st_size / 20
+        server.rate = server.archive(ONLINE).stat().st_size / 10
         engine = room.start(speaks=server.speaks(), wait=1 / 60, timeout=10, connections=1)
         product = room.products[ONLINE]
         assert md5sums(engine, product) == server.md5sums(ONLINE)
