@@ -15,15 +15,19 @@ HERE = Path(__file__).parent
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Return what was said of each test of leaks.py, run where no test of this run looks for files."""
+    """Return what was said of each test of leaks.py, run where no test of this run looks for files.
+
+    They are run by another process than the one that tells of them, as all tests are by `make test`.
+    """
     words = [sys.executable, "-m", "pytest", str(HERE / "leaks.py"), "--show-capture=no", "-p", "no:cacheprovider"]
-    where = f"--basetemp={tmp_path_factory.mktemp('leaks') / 'run'}"
-    done = subprocess.run([*words, where], cwd=HERE.parent, capture_output=True, text=True, check=False, timeout=100)
+    where = ["-n", "1", f"--basetemp={tmp_path_factory.mktemp('leaks') / 'run'}"]
+    done = subprocess.run([*words, *where], cwd=HERE.parent, capture_output=True, text=True, check=False, timeout=100)
     assert WORD not in done.stdout + done.stderr
+    assert done.returncode == 1
     assert re.search(r"^=* \d+ passed, .*\d+ errors in", done.stdout, re.MULTILINE), done.stdout + done.stderr
     blocks = done.stdout.partition("= ERRORS =")[2].split("ERROR at teardown of test_")[1:]
     lines = (block.splitlines() for block in blocks)
-    return {head.split()[0]: says.removeprefix("a secret of this test is seen in ") for head, says, *_ in lines}
+    return {head.split()[0]: says.removeprefix("a secret of this test is seen in ") for head, _, says, *_ in lines}
 
 
 RECORD = "a record of the log eofs.leaks (DEBUG)"
