@@ -663,6 +663,7 @@ def test_a_comma_in_o_is_written_with_a_backslash(home: Home) -> None:
         ),
         pytest.param({"connections": 4}, marks=pytest.mark.says("`connections` `4`")),
         pytest.param({"requester_pays": False}, marks=pytest.mark.says("`requester_pays` `false`")),
+        pytest.param({"notify": False}, marks=pytest.mark.says("`notify` `false`")),
         pytest.param({"stall_timeout": 60}, marks=pytest.mark.says("`stall_timeout` `60` seconds")),
         pytest.param({"crawlers": CRAWLERS}, marks=pytest.mark.says("`crawlers` section 1 process names")),
         pytest.param(
