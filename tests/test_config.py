@@ -613,8 +613,10 @@ def test_each_option_may_be_said_in_every_way(home: Home, name: str) -> None:
         "filter": "size>1",
         "umask": "022",
         "fallback": "none",
+        "intersects": "POINT(1 2)",
+        "requester_pays": "true",
+        "notify": "true",
     }
-    odd |= {"intersects": "POINT(1 2)", "requester_pays": "true"}
     is_flag = name not in BY_NAME or not BY_NAME[name].metavar
     config_file = str(home.write("c.yml", ""))
     value = "" if is_flag else config_file if name == "config" else odd.get(name, "7")
