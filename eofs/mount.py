@@ -4,12 +4,13 @@ fusepy turns whatever is not an OSError with an errno into garbage: an empty fil
 callback is wrapped by `answers`, which lets nothing else through.
 
 What never changes is left to the kernel to keep: names for an hour, until it is told to forget one, and the bytes of
-products as long as it likes. Attributes are asked for again after a second, since the size of a status file changes.
+products as long as it likes. Attributes are asked for again after a second, since the size of a status file changes;
+and so are names where products are in folders: the kernel can be told of the root's names only, and forgets with one
+all that is below but for what somebody uses.
 
-Threads: libfuse calls from as many threads as there are requests. One lock guards what is known of the kernel's cache;
-what is open guards itself (`top`), and the rest is only read. A callback that waits does so in `opendir`, `open` or a
-look-up, and calls its `Caller`'s `check` from its own thread, which is the only one that libfuse tells whether the
-request was interrupted.
+Threads: libfuse calls from as many threads as there are requests. What is open guards itself (`top`), and the rest is
+only read. A callback that waits does so in `opendir`, `open` or a look-up, and calls its `Caller`'s `check` from its
+own thread, which is the only one that libfuse tells whether the request was interrupted.
 """
 
 from __future__ import annotations
@@ -34,11 +35,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
     from eofs.nodes import Node, Place, Reader, Usage
+    from eofs.options import Options
 
 log = logging.getLogger(__name__)
 
 NAME_MAX = 255
-KEEP_NAMES = 3600.0  # seconds
+KEEP_NAMES = 3600.0  # seconds, where products are next to each other
 KEEP_ATTRIBUTES = 1.0  # seconds; also how long a status file's size may lag behind its text
 BLOCK = 4096
 UNKNOWN = 0xFFFFFFFF  # libfuse's word for an inode number that it does not know; an entry of number 0 counts as none
@@ -84,20 +86,18 @@ class FileSystem(fuse.Operations):  # type: ignore[misc] # fusepy has no types
     chmod = chown = link = mkdir = mknod = rename = removexattr = rmdir = None
     setxattr = symlink = truncate = unlink = utimens = write = destroy = None
 
-    def __init__(self, root: Directory, usage: Usage, ready: Callable[[], None], umask: int = 0) -> None:
+    def __init__(self, root: Directory, usage: Usage, ready: Callable[[], None], options: Options) -> None:
         # Not by libfuse's option of that name, which would give every file all that the mask does not take away.
-        self._permissions = ~(0o777 & umask)
+        self._permissions = ~(0o777 & (options.umask or 0))
         self.stopping = threading.Event()
-        self.top = Top(root)
-        self.waiters = Waiters()
+        self.top = Top(root, options.layout.levels)
+        self.waiters = Waiters(options.layout.levels)
         self._usage = usage
         self._ready = ready
         self._owner = {"st_uid": os.getuid(), "st_gid": os.getgid()}
         # Who asks is known by the thread that a callback runs in, so that these two stand for all.
         self._patient = Caller(self._check, lambda: program(_thread()), process=lambda: process(_thread()))
         self._impatient = replace(self._patient, patient=False)
-        self._lock = threading.Lock()
-        self._unsure: set[int] = set()  # files that were last opened before all of them had come and was verified
         self.places: dict[int, Place] = {}
 
     def init(self, path: str) -> None:  # noqa: ARG002 - FUSE's signature
@@ -105,10 +105,10 @@ class FileSystem(fuse.Operations):  # type: ignore[misc] # fusepy has no types
         self._kernel = Kernel()
         self._ready()
 
-    def show(self, root: Directory, names: Iterable[str], others: Collection[str]) -> bool:
-        """Show another root, which differs in these names, unless something of `others` is open; tell whether."""
+    def show(self, root: Directory, paths: Iterable[str], others: Collection[str]) -> bool:
+        """Show another root, which differs in these paths, unless something of `others` is open; tell whether."""
         shown = self.top.show(root, others)
-        for name in names if shown else ():
+        for name in {path.partition("/")[0] for path in paths} if shown else ():
             self._kernel.forget(name)
         return shown
 
@@ -125,23 +125,13 @@ class FileSystem(fuse.Operations):  # type: ignore[misc] # fusepy has no types
         self.waiters.note(_thread())
 
     def _find(self, path: str, caller: Caller) -> Node:
-        node: Node = (root := self.top.root)
-        for name in path.split("/"):
-            if not name:
-                continue
-            if not isinstance(node, Directory):
-                raise fuse.FuseOSError(errno.ENOTDIR)
-            if name in DESKTOP_NAMES or name.startswith(".Trash-"):
-                raise NotFound(path)
-            if len(name.encode("utf-8", "surrogateescape")) > NAME_MAX:
-                raise fuse.FuseOSError(errno.ENAMETOOLONG)
-            child = node.children(caller).get(name)
-            if child is None and node is root:
-                child = self.top.left_behind(path, name)
-            if child is None:
-                raise NotFound(path)
-            node = child
-        return node
+        names = [name for name in path.split("/") if name]
+        product, inside = names[: self.top.levels], names[self.top.levels :]
+        node = _below(self.top.root, product, caller) or (self.top.left_behind(product) if inside else None)
+        found = _below(node, inside, caller) if node else None
+        if found is None:
+            raise NotFound(path)
+        return found
 
     # -- attributes --------------------------------------------------------------------------------------------------
 
@@ -185,7 +175,7 @@ class FileSystem(fuse.Operations):  # type: ignore[misc] # fusepy has no types
             "f_blocks": limit // BLOCK,
             "f_bfree": free,
             "f_bavail": free,
-            "f_files": len(self.top.root.children(Caller())),
+            "f_files": self._usage.products(),
             "f_namemax": NAME_MAX,
         }
 
@@ -249,7 +239,7 @@ class FileSystem(fuse.Operations):  # type: ignore[misc] # fusepy has no types
             fi.fh = self.top.keep(reader)
             self._note_place(fi.fh, reader)
             fi.direct_io = isinstance(reader, Held) and not reader.lasts
-            fi.keep_cache = self._keeps(node.ino, sure=isinstance(reader, Held) or fi.fh in self.places)
+            fi.keep_cache = self.top.is_right(node.ino, sure=isinstance(reader, Held) or fi.fh in self.places)
         return 0
 
     @answers
@@ -272,12 +262,20 @@ class FileSystem(fuse.Operations):  # type: ignore[misc] # fusepy has no types
         if place := reader.place():
             self.places[number] = place
 
-    def _keeps(self, ino: int, *, sure: bool) -> bool:
-        """Tell whether what the kernel has of a file is right: not if it read of it while that could not be known."""
-        with self._lock:
-            known = ino not in self._unsure
-            (self._unsure.discard if sure else self._unsure.add)(ino)
-        return sure and known
+
+def _below(node: Node, names: Iterable[str], caller: Caller) -> Node | None:
+    """Return what is below a node by these names, one below the other; None where one does not exist."""
+    found: Node | None = node
+    for name in names:
+        if not isinstance(found, Directory):
+            raise fuse.FuseOSError(errno.ENOTDIR)
+        if len(name.encode("utf-8", "surrogateescape")) > NAME_MAX:
+            raise fuse.FuseOSError(errno.ENAMETOOLONG)
+        may_be = name not in DESKTOP_NAMES and not name.startswith(".Trash-")
+        found = found.children(caller).get(name) if may_be else None
+        if found is None:
+            break
+    return found
 
 
 def _thread() -> int:
@@ -299,6 +297,7 @@ def serve(file_system: FileSystem, mountpoint: str, name: str, flags: Iterable[s
     Raises:
         MountError: libfuse could not mount; it has said why on standard error.
     """
+    keep_names = KEEP_NAMES if file_system.top.levels == 1 else KEEP_ATTRIBUTES
     try:
         Door(
             file_system,
@@ -311,8 +310,8 @@ def serve(file_system: FileSystem, mountpoint: str, name: str, flags: Iterable[s
             default_permissions=True,
             sync_read=True,  # a read that waits must not hold up the kernel's background reads
             max_background=128,
-            entry_timeout=KEEP_NAMES,
-            negative_timeout=KEEP_NAMES,
+            entry_timeout=keep_names,
+            negative_timeout=keep_names,
             attr_timeout=KEEP_ATTRIBUTES,
             max_readahead=128 << 10,
             **dict.fromkeys(flags, True),

@@ -106,6 +106,9 @@ class Usage(Protocol):
     def limit(self) -> int:
         """Return the bytes that the cache may hold."""
 
+    def products(self) -> int:
+        """Return how many products there are."""
+
 
 @dataclass(frozen=True, slots=True)
 class Held:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from eofs.catalog.areas import read_area
 from eofs.catalog.filters import Choice, parse
 from eofs.errors import ConfigError
+from eofs.layout import FLAT, Layout, read_layout
 from eofs.providers.values import Unexpected, boolean, is_blank, number, path, text, whole, words
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Options:
     filter: tuple[Filter, ...] = ()
     intersects: Area | None = None
     min_overlap: float = 0.0
+    layout: Layout = FLAT
     connections: int = 4
     requester_pays: bool = False
     stall_timeout: float = 60.0
@@ -170,6 +172,10 @@ def _area(value: object) -> Area:
     return read_area(text(value))
 
 
+def _layout(value: object) -> Layout:
+    return read_layout(text(value))
+
+
 def _verbose(value: object) -> int:
     return int(value) if isinstance(value, bool) else whole(0, 9)(value)
 
@@ -206,6 +212,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("filter", "FILTER", "", "only products such as cloudCover<20, storageStatus=ONLINE", _filters, repeats=True),
     Option("intersects", "AREA", "", "only products that meet a GeoJSON file, WKT or W,S,E,N in degrees", _area),
     Option("min_overlap", "PERCENT", "0", "and share so much of themselves, or of the area, with it", _percent),
+    Option("layout", "TEMPLATE", "{title}", "paths of products, such as {collection}/{start:%Y/%m}/{title}", _layout),
     Option("connections", "N", "4", "at a time to one provider, or as few as it takes itself", _count),
     Option("requester_pays", "BOOL", "false", "true: pay where Amazon's S3 bills who reads", boolean),
     Option("stall_timeout", "SECONDS", "60", "without a byte until a connection is given up", _some_seconds),
@@ -232,22 +239,19 @@ IGNORED = (
     "diratime", "sync", "async", "dirsync", "defaults", "auto", "noauto", "user", "nouser", "users", "owner", "group",
     "nofail", "_netdev",
 )  # fmt: skip
-NOT_YET = ("layout",)
 
 
 def known_name(written: str, source: str) -> str | None:
     """Return the name of the option that was written, None for one that is to be ignored.
 
     Raises:
-        ConfigError: there is no such option, or not yet; the sentence begins with `source`.
+        ConfigError: there is no such option; the sentence begins with `source`.
     """
     name = written.strip().lower().replace("-", "_")
     if name in BY_NAME or name in FLAGS:
         return name
     if name in IGNORED or written.startswith("x-") or name == "comment":
         return None
-    if name in NOT_YET:
-        raise ConfigError(f"{source}: option {name!r} is not yet in this version of eofs; leave it out")
     near = difflib.get_close_matches(name, (*BY_NAME, *FLAGS), n=1)
     meant = f"did you mean {near[0]!r}? " if near else ""
     raise ConfigError(f"{source}: unknown option {written!r}; {meant}see eofs mount --help")

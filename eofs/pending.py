@@ -93,19 +93,23 @@ class Waiters:
     A request is known by the thread of ours that answers it. What all do, also those that never wait, is cheap; whose
     request it is, is looked up in /proc when somebody wants to know.
 
+    Args:
+        levels: how many parts the paths of products' directories have.
+
     Attributes:
         here: `path` is what this thread has been asked for.
-        waiting: by the name of the product's directory, then by the number of our thread.
+        waiting: by the path of the product's directory, then by the number of our thread.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, levels: int = 1) -> None:
+        self._levels = levels
         self.here = threading.local()
         self.waiting: dict[str, dict[int, Waiter]] = {}
         self._lock = threading.Lock()
 
     def note(self, thread: int) -> None:
         """Note that the request which this thread of ours answers, for that thread of a program, has to wait."""
-        _, product, name, *_ = f"{self.here.path}//".split("/", 3)
+        product, name = self._here()
         with self._lock:
             waits = self.waiting.setdefault(product, {})
             if threading.get_ident() not in waits:
@@ -113,11 +117,16 @@ class Waiters:
 
     def leave(self) -> None:
         """Forget the request that this thread of ours has answered, if it had to wait."""
-        product = f"{self.here.path}/".split("/", 2)[1]
+        product, _ = self._here()
         with self._lock:
             waits = self.waiting.get(product, {})
             if waits.pop(threading.get_ident(), None) and not waits:
                 del self.waiting[product]
+
+    def _here(self) -> tuple[str, str]:
+        """Return the product that this thread is asked for, and for what in its directory."""
+        names = self.here.path.split("/", self._levels + 2)[1:]
+        return "/".join(names[: self._levels]), "".join(names[self._levels : self._levels + 1])
 
     def of(self, path: str) -> list[Waiter]:
         """Return who has waited a while for something of the product whose directory is at `path`, first come first."""

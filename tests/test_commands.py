@@ -89,7 +89,7 @@ MISTAKES = {
     "mount result.geojson empty -o colour=red": "unknown option 'colour'; see eofs mount --help",
     "mount result.geojson empty -o ro,wiat=1": "unknown option 'wiat'; did you mean 'wait'?",
     "mount result.geojson empty -o wait": "wait: expected a value, as in wait=MINUTES",
-    "mount result.geojson empty -o layout=a": "option 'layout' is not yet in this version of eofs",
+    "mount result.geojson empty -o layout=a": "layout cannot be 'a': expected {title} or {id} in its last part",
     "mount result.geojson empty -o filter=size<9,filter=a": "filter cannot be 'size<9, a': expected a name, one of",
     "ls result.geojson --filter a": "filter cannot be 'a': expected a name, one of = != < <= > >=, and a value",
     "fetch result.geojson --intersects no": "intersects cannot be 'no': expected a GeoJSON file, WKT, or minlon",

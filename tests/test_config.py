@@ -20,6 +20,7 @@ from eofs import auth, config, options
 from eofs.commands import arguments
 from eofs.config import Config, Network
 from eofs.errors import ConfigError
+from eofs.layout import FLAT
 from eofs.model import Provider
 from eofs.options import BY_NAME, CRAWLERS, OPTIONS, Options, cache_limit
 
@@ -522,6 +523,8 @@ def test_what_an_option_means(home: Home, name: str, written: str | bool, value:
         ("filter", "cloudCover", "a name, one of = != < <= > >=, and a value"),
         ("intersects", "no/such/file", "a GeoJSON file, WKT, or minlon,minlat,maxlon,maxlat"),
         *[("min_overlap", percent, "a number of percent, from 0 to 100") for percent in ("-1", "101", "half", "nan")],
+        ("layout", "/{title}", "a path such as {collection}/{start:%Y/%m}/{title}, which is relative"),
+        ("layout", "{platform}/{title}", "no fields but {title}, {id}, {provider}, {collection}, {start} and"),
         ("umask", "9", "octal digits such as 022"),
         ("umask", "1777", "octal digits"),
         ("cache_dir", "~nobody-of-that-name/x", "a path whose ~name is a user of this machine"),
@@ -547,7 +550,6 @@ def test_a_bare_name_is_not_enough_for_an_option_with_a_value(home: Home, name: 
         ("noblock", "unknown option 'noblock'; did you mean 'block'? see eofs mount --help"),
         ("cache_sise", "unknown option 'cache_sise'; did you mean 'cache_size'? see eofs mount --help"),
         ("cache", "unknown option 'cache'"),
-        ("layout", "option 'layout' is not yet in this version of eofs"),
     ],
 )
 def test_options_that_are_not_there(home: Home, name: str, sentence: str) -> None:
@@ -616,6 +618,7 @@ def test_each_option_may_be_said_in_every_way(home: Home, name: str) -> None:
         "intersects": "POINT(1 2)",
         "requester_pays": "true",
         "notify": "true",
+        "layout": "{id}",
     }
     is_flag = name not in BY_NAME or not BY_NAME[name].metavar
     config_file = str(home.write("c.yml", ""))
@@ -665,6 +668,9 @@ def test_a_comma_in_o_is_written_with_a_backslash(home: Home) -> None:
         ),
         pytest.param({"connections": 4}, marks=pytest.mark.says("`connections` `4`")),
         pytest.param({"requester_pays": False}, marks=pytest.mark.says("`requester_pays` `false`")),
+        pytest.param(
+            {"layout": FLAT}, marks=pytest.mark.says("`layout` `{title}` where products stand below the mount")
+        ),
         pytest.param({"notify": False}, marks=pytest.mark.says("`notify` `false`")),
         pytest.param({"stall_timeout": 60}, marks=pytest.mark.says("`stall_timeout` `60` seconds")),
         pytest.param({"crawlers": CRAWLERS}, marks=pytest.mark.says("`crawlers` section 1 process names")),

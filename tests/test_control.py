@@ -280,7 +280,7 @@ def test_evict_names_another_mount_that_has_the_product_open(mount: Mount, tmp_p
         assert sentence == f"{mount.product(ONLINE).name} is in use by {comm} ({pid}); close its files first"
 
 
-@pytest.mark.says("or nothing")
+@pytest.mark.says("pinned or not, or nothing")
 def test_evict_frees_every_loose_file_or_none(tmp_path: Path) -> None:
     with AssetServer(BANDS) as server:
         room = Room(server, tmp_path / "cache")  # type: ignore[arg-type] # it has a result, as the demo provider

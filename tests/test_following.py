@@ -37,8 +37,9 @@ from machine import SRV, Machine
 from eofs import catalog
 from eofs.commands.following import settle
 from eofs.demo import DemoProvider, ten_products
-from eofs.nodes import NOBODY
-from eofs.tree import Products, name_all
+from eofs.folders import Products
+from eofs.layout import name_all
+from eofs.nodes import NOBODY, Directory
 
 if TYPE_CHECKING:
     import subprocess
@@ -476,8 +477,9 @@ class Silent:
 def test_what_is_shown_no_more_goes_but_for_the_product_that_is_open(products: tuple[Product, ...]) -> None:
     engine: Any = Silent()
     before = Products(name_all(products), engine, "/mnt", 0)
-    held = before[next(iter(before))]
-    after = before.followed_by(name_all(products[5:]))
+    held = next(iter(before.folders[""].values()))
+    assert isinstance(held, Directory)
+    after = before.followed_by(name_all(products[5:]), 0)
     seen = weakref.ref(before)
     gc.freeze()  # as a mount has done
     del before

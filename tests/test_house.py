@@ -20,14 +20,17 @@ HOUSE = Path(__file__).parent.parent
 FLOORS = [  # lowest first, as in docs/DESIGN.md; a part is a module or a package of eofs
     "errors status log daemon inotify",
     "model nodes",
-    "catalog config options providers auth archive bare blocks buckets cache checksums credentials extents jobs maps",
+    (
+        "catalog config options providers auth archive bare blocks buckets cache checksums credentials extents jobs "
+        "layout maps"
+    ),
     (
         "client complaints faults forms heads links logins orders parts ranges replies s3 signatures slots templates "
         "tokens transfer"
     ),
     "listings",
     "fetch",
-    "tree",
+    "folders tree",
     "control libfuse mount pending top",
     "cli api commands demo __init__ __main__",
 ]

@@ -14,8 +14,9 @@ from eofs.catalog.filters import Choice, parse
 from eofs.catalog.sources import Sources
 from eofs.demo import ten_products
 from eofs.errors import ResultError
+from eofs.folders import Products, changes
 from eofs.inotify import Inotify
-from eofs.tree import Products, changes, name_all
+from eofs.layout import name_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -204,5 +205,5 @@ def test_names_are_new_or_gone_or_say_something_else_or_are_anothers(tmp_path: P
     assert (found.new, found.gone) == ({TITLES[4]}, {TITLES[3]})
     assert found.renewed == {TITLES[1]: before.product(TITLES[1])}
     assert found.replaced == {TITLES[2]}
-    assert found.names == {TITLES[number] for number in (1, 2, 3, 4)}
+    assert found.paths == {TITLES[number] for number in (1, 2, 3, 4)}
     assert str(found) == "1 new, 1 gone, 2 changed"

@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 from eofs.archive import Listing
 from eofs.errors import NotReady
 from eofs.fetch import quicklooks
+from eofs.folders import Products
+from eofs.layout import name_all, safe_name
 from eofs.model import Member, Product
 from eofs.nodes import NOBODY, Caller, Directory, File, Held, Text, entries
 from eofs.status import Activity, Local, Status, StorageStatus
-from eofs.tree import Products, name_all, root_name, safe_name
+from eofs.tree import root_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -476,7 +478,7 @@ def test_the_extended_attributes_say_the_same_as_the_lines_of_the_status_file() 
 def test_the_mount_itself_says_about_itself() -> None:
     root = mounted(Engine())
     assert root.attributes
-    assert root.attributes() == {"user.eofs.pid": b"42"}
+    assert root.attributes() == {"user.eofs.pid": b"42", "user.eofs.levels": b"1"}
     assert children(root) == {}
 
 

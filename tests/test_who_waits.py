@@ -24,6 +24,7 @@ from conftest import OFFLINE, ONLINE, TITLES, UIDS, Mount, begin, begin_blocked,
 from eofs.commands.screen import Screen
 from eofs.commands.waits import waits
 from eofs.demo import DemoProvider
+from eofs.fetch.message import moment
 from eofs.pending import Waiters
 
 if TYPE_CHECKING:
@@ -251,24 +252,31 @@ def test_a_screen_shows_what_there_is_room_for(
 # -- in words ----------------------------------------------------------------------------------------------------------
 
 
-def waiter(program: str, process: int, seconds: float, name: str = "data") -> dict[str, Any]:
-    since = datetime.fromtimestamp(time.time() - seconds, timezone.utc)
-    return {"program": program, "process": process, "since": since.strftime("%Y-%m-%dT%H:%M:%SZ"), "for": name}
+def waiter(program: str, process: int, minutes: float, name: str = "data") -> tuple[str, int, float, str]:
+    return program, process, minutes, name
 
 
 @pytest.mark.parametrize(
     ("who", "words"),
     [
-        ([waiter("ls", 4711, 600)], "ls (4711) has waited for 10 min"),
-        ([waiter("tar", 1, 600), waiter("cp", 2, 300)], "tar (1) has waited for 10 min, cp (2) for 5 min"),
-        ([waiter("eog", 1, 600, "quicklook.jpg")], "eog (1) has waited for its quicklook.jpg for 10 min"),
-        ([waiter("", 0, 600)], "a program of another container has waited for 10 min"),
+        ([waiter("ls", 4711, 10)], "ls (4711) has waited for 10 min"),
+        ([waiter("tar", 1, 10), waiter("cp", 2, 5)], "tar (1) has waited for 10 min, cp (2) for 5 min"),
+        ([waiter("eog", 1, 10, "quicklook.jpg")], "eog (1) has waited for its quicklook.jpg for 10 min"),
+        ([waiter("", 0, 10)], "a program of another container has waited for 10 min"),
         (
-            [waiter("ls", 4711, 600), *(waiter("cat", number, 300) for number in range(19))],
+            [waiter("ls", 4711, 10), *(waiter("cat", number, 5) for number in range(19))],
             "ls (4711) and 19 others have waited, 10 min at the most",
         ),
     ],
     ids=["one", "two", "for a quicklook", "of another container", "twenty"],
 )
-def test_who_waits_in_words(who: list[dict[str, Any]], words: str) -> None:
-    assert waits(who) == words
+def test_who_waits_in_words(
+    monkeypatch: pytest.MonkeyPatch, who: list[tuple[str, int, float, str]], words: str
+) -> None:
+    now = time.time()
+    monkeypatch.setattr("time.time", lambda: now)
+    told = [
+        {"program": program, "process": process, "since": moment(now - 60 * minutes), "for": name}
+        for program, process, minutes, name in who
+    ]
+    assert waits(told) == words

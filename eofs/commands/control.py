@@ -36,9 +36,8 @@ def control(do: str, places: Sequence[str]) -> int:
     failed = False
     for place in places:
         try:
-            mountpoint, product = _product_at(place)
-            path = attributes(mountpoint).get("control") or ""
-            print(call(Path(path), do, product))
+            socket, product = _product_at(place)
+            print(call(socket, do, product))
         except EofsError as error:
             failed = True
             print(f"eofs: {error}", file=sys.stderr)
@@ -46,7 +45,7 @@ def control(do: str, places: Sequence[str]) -> int:
 
 
 def _product_at(place: str) -> tuple[Path, str]:
-    """Return the mount that a path is in, and the name of the product's directory.
+    """Return where the program behind a path's mount is called, and the product's path below the mount.
 
     Nothing in the mount is looked at: to look into a product that is not here would be to wait for it.
     """
@@ -64,9 +63,11 @@ def _product_at(place: str) -> tuple[Path, str]:
             if error.errno in {errno.ENOENT, errno.ENOTDIR}:
                 raise MountError(f"{ancestor} does not exist") from None
             continue
-        if ancestor == path:
-            raise MountError(f"{place} is a mount; name the directory of a product in it")
-        return ancestor, path.relative_to(ancestor).parts[0]
+        about, parts = attributes(ancestor), path.relative_to(ancestor).parts
+        if len(parts) < about["levels"]:
+            what = "holds products" if parts else "is a mount"
+            raise MountError(f"{place} {what}; name the directory of a product in it")
+        return Path(about["control"]), "/".join(parts[: about["levels"]])
     raise MountError(f"{place} is in no mount of eofs; name the directory of a product in a mount")
 
 
@@ -74,7 +75,7 @@ class Deeds:
     """What the program behind a mount does when it is told.
 
     Args:
-        named: returns the product whose directory has a name, if one has.
+        named: returns the product whose directory has a path below the mount, if one has.
     """
 
     def __init__(self, engine: Engine, cache: Cache, named: Callable[[str], Product | None], mountpoint: str) -> None:
@@ -89,7 +90,7 @@ class Deeds:
         return Control(self._cache.directory / "control", self.do)
 
     def do(self, what: str, name: str) -> str:
-        """Do something with the product whose directory has this name; returns a sentence.
+        """Do something with the product whose directory has this path; returns a sentence.
 
         Raises:
             EofsError: it cannot be done.

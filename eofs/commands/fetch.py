@@ -10,12 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eofs import tree
 from eofs.catalog.sources import Sources
 from eofs.commands.output import Entry, entries, find, write
 from eofs.commands.show import attributes, is_in_mount, mounted, product_directories
 from eofs.commands.tasks import LOOK, Task, do_all, open_engine
 from eofs.errors import EofsError
+from eofs.layout import name_all, safe_name
 from eofs.options import choice
 from eofs.status import Activity, StorageStatus
 
@@ -48,11 +48,12 @@ def fetch(places: Sequence[str], settings: Config, *, jobs: int, output: Path | 
     results = [place for place in places if not is_in_mount(place)]
     saved = Sources(results).load() if results else ()
     wanted = set(choice(options).of([*in_mounts.values(), *saved], ", ".join(places)))
-    names = tree.name_all(product for product in saved if product in wanted)
+    called = _names(in_mounts)
+    names = name_all(product for product in saved if product in wanted)
     turn = threading.BoundedSemaphore(jobs)
     with contextlib.ExitStack() as at_the_end:
         tasks = [
-            _of_mount(place, product, output or settings.output_dir(product.provider), turn)
+            _of_mount(place, called[place], product, output or settings.output_dir(product.provider), turn)
             for place, product in in_mounts.items()
             if product in wanted
         ]
@@ -95,11 +96,25 @@ def _of_result(
 # -- products of a mount ---------------------------------------------------------------------------------------------
 
 
-def _of_mount(place: Path, product: Product, directory: Path | None, turn: threading.BoundedSemaphore) -> Task:
+def _names(places: Iterable[Path]) -> dict[Path, str]:
+    """Return what products are called outside of their mounts: as their directories, `~2` where another is as well."""
+    taken: dict[str, Path] = {}
+    for place in places:
+        name, number = place.name, 1
+        while name in taken:
+            number += 1
+            name = safe_name(f"{place.name}~{number}", f"{place.name}~{number}")
+        taken[name] = place
+    return {place: name for name, place in taken.items()}
+
+
+def _of_mount(
+    place: Path, name: str, product: Product, directory: Path | None, turn: threading.BoundedSemaphore
+) -> Task:
     """Return what brings a product by reading it through its mount."""
 
     def bring(caller: Caller) -> Sequence[Path]:
-        there = find(directory, place.name, extracted=True) if directory else None
+        there = find(directory, name, extracted=True) if directory else None
         if there:
             return [there]
         with _explained(place):
@@ -107,7 +122,7 @@ def _of_mount(place: Path, product: Product, directory: Path | None, turn: threa
             list(root.iterdir())  # waits until it is there
         with turn, contextlib.closing(_read(place, root, caller)) as content:
             if directory:
-                return [write(directory, place.name, content, caller, extracted=True)]
+                return [write(directory, name, content, caller, extracted=True)]
             for entry in content:
                 for _ in entry.pieces or ():
                     caller.check()
@@ -116,7 +131,7 @@ def _of_mount(place: Path, product: Product, directory: Path | None, turn: threa
                 threading.Event().wait(LOOK)
         return [root]
 
-    return Task(place.name, bring, functools.partial(attributes, place), product.status is not StorageStatus.ONLINE)
+    return Task(name, bring, functools.partial(attributes, place), product.status is not StorageStatus.ONLINE)
 
 
 def _read(place: Path, root: Path, caller: Caller) -> Generator[Entry, None, None]:

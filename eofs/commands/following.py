@@ -15,14 +15,16 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from eofs import tree
+from eofs.folders import changes
 from eofs.inotify import Inotify
+from eofs.layout import name_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from eofs.catalog.sources import Mark, Sources
     from eofs.fetch import Engine
+    from eofs.folders import Products
     from eofs.model import Product
     from eofs.mount import FileSystem
 
@@ -43,18 +45,19 @@ class Following:
         tell: called with the number of products whenever others are shown.
     """
 
-    def __init__(self, sources: Sources, products: tree.Products, engine: Engine, tell: Callable[[int], None]) -> None:
+    def __init__(self, sources: Sources, products: Products, engine: Engine, tell: Callable[[int], None]) -> None:
         self.products = products
         self._sources = sources
         self._engine = engine
         self._tell = tell
+        self._left: dict[str, Product] = {}  # they are shown no more, but something of them was open then
         self._inotify = Inotify()
         self._at_once = threading.Event()
         self._stopping = threading.Event()
 
-    def product(self, name: str) -> Product | None:
-        """Return the product whose directory has this name."""
-        return self.products.product(name)
+    def product(self, path: str) -> Product | None:
+        """Return the product whose directory is there."""
+        return self.products.product(path)
 
     def start(self, file_system: FileSystem) -> None:
         """Follow from now on."""
@@ -97,24 +100,32 @@ class Following:
         return marks
 
     def _show(self, file_system: FileSystem, found: tuple[Product, ...]) -> bool:
-        """Show these products; return whether that is all of them: a name in use stays with its product."""
-        wanted = tree.name_all(found)
+        """Show these products; return whether that is all of them: a path in use stays with its product."""
+        wanted, before = name_all(found, self.products.layout), self.products
         while True:
-            in_use = {name: self.product(name) for name in file_system.top.in_use() & wanted.keys()}
-            kept = {name: old for name, old in in_use.items() if old and old.key != wanted[name].key}
-            named = {**wanted, **kept}
-            changes = tree.changes(self.products, named)
-            for name, old in changes.renewed.items():
-                self._engine.upkeep.renew(named[name], old)
-            products = self.products.followed_by(named)
-            root = file_system.top.root._replace(children=products.children, mtime=time.time_ns())
-            if file_system.show(root, changes.names, changes.replaced):
+            others = self._others(wanted, file_system.top.in_use())
+            named = {path: product for path, product in wanted.items() if path not in others}
+            named |= {path: product for path in others if (product := before.product(path))}
+            changed = changes(before, named)
+            for path, old in changed.renewed.items():
+                self._engine.upkeep.renew(named[path], old)
+            products = before.followed_by(named, time.time_ns())
+            not_free = changed.replaced | self._others(named, changed.new)
+            if file_system.show(products.in_place_of(file_system.top.root), changed.paths, not_free):
                 break
         self.products = products
-        log.info("%s: %s", self._sources.name, changes)
+        gone = [path for path in file_system.top.in_use() if products.product(path) is None]
+        left = {path: before.product(path) or self._left.get(path) for path in gone}
+        self._left = {path: product for path, product in left.items() if product}
+        log.info("%s: %s", self._sources.name, changed)
         self._tell(len(products))
         settle()
-        return not kept
+        return not others
+
+    def _others(self, named: Mapping[str, Product], paths: Collection[str]) -> set[str]:
+        """Return those of some paths which have been another product's than they are to be."""
+        had = {path: self.products.product(path) or self._left.get(path) for path in paths if path in named}
+        return {path for path, product in had.items() if product and product.key != named[path].key}
 
 
 def settle() -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import cachetools
 
-from eofs import daemon, tree
+from eofs import daemon
 from eofs.cache import Cache
 from eofs.client import Client
 from eofs.commands.control import Deeds
@@ -26,6 +26,8 @@ from eofs.commands.notices import Notices, warn_of_hindrance
 from eofs.commands.unmount import KIND, fusermount, is_crashed, kind
 from eofs.errors import EofsError, MountError
 from eofs.fetch import Engine
+from eofs.folders import Products
+from eofs.layout import name_all
 from eofs.log import start_logging
 from eofs.options import cache_limit
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
     from eofs.catalog.sources import Sources
     from eofs.config import Config
+    from eofs.layout import Layout
     from eofs.options import Options
 
 log = logging.getLogger(__name__)
@@ -96,9 +99,9 @@ def serve(
     cache, notices = Cache(options.cache_dir, cache_limit(options)), Notices.of(settings, mountpoint)
     engine = Engine(cache, options, functools.partial(client, settings), tell=notices.tell)
     say = functools.partial(daemon.notify, settings.notify_socket if foreground else "")
-    following = Following(sources, _products(sources, engine, mountpoint), engine, lambda number: say(_told(number)))
+    following = _following(sources, engine, mountpoint, options.layout, lambda number: say(_told(number)))
     control = Deeds(engine, cache, following.product, mountpoint).listen()
-    root = following.products.root({"pid": str(os.getpid()), "result": sources.name, "control": str(control.path)})
+    about = {"pid": str(os.getpid()), "result": sources.name, "control": str(control.path)}
 
     def begin() -> None:
         _begin_signals(mountpoint, following.look, stop, tidy)
@@ -110,7 +113,7 @@ def serve(
         file_system.stopping.set()
         say("STOPPING=1", "STATUS=unmounting")
 
-    file_system = fuse.FileSystem(root, Usage(cache), begin, options.umask or 0)
+    file_system = fuse.FileSystem(following.products.root(about), Usage(cache, following), begin, options)
     with contextlib.ExitStack() as at_the_end:  # the last one first
         for each in (notices.close, cache.close, engine.close, control.close, stop):
             at_the_end.callback(each)
@@ -118,14 +121,16 @@ def serve(
     log.info("%s is unmounted", mountpoint)
 
 
-def _products(sources: Sources, engine: Engine, mountpoint: str) -> tree.Products:
-    """Return what is shown of the search results; the log says what is left out of them."""
+def _following(
+    sources: Sources, engine: Engine, mountpoint: str, layout: Layout, tell: Callable[[int], None]
+) -> Following:
+    """Return what shows the search results, and follows them; the log says what is left out of them."""
     for sentence in sources.left_out:
         log.warning("%s", sentence)
     gc.freeze()  # the products stay to the end: Python need not look for garbage among them again and again,
-    products = tree.Products(tree.name_all(sources.products()), engine, mountpoint, time.time_ns())
+    products = Products(name_all(sources.products(), layout), engine, mountpoint, time.time_ns(), layout)
     gc.freeze()  # nor among their names
-    return products
+    return Following(sources, products, engine, tell)
 
 
 def _told(products: int) -> str:
@@ -159,13 +164,18 @@ def client(settings: Config, provider: str) -> Client:
 class Usage:
     """What `df` shows; the disk is not asked more than every other second."""
 
-    def __init__(self, cache: Cache) -> None:
+    def __init__(self, cache: Cache, following: Following) -> None:
         self.limit = cache.limit
+        self._following = following
         self._used = cachetools.cached(cachetools.TTLCache(1, 2), lock=threading.Lock())(cache.used)
 
     def used(self) -> int:
         """Return the bytes in the cache."""
         return int(self._used())
+
+    def products(self) -> int:
+        """Return how many products are shown."""
+        return len(self._following.products)
 
 
 def take_signals() -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from eofs.archive.listing import stays_inside
 from eofs.blocks import POLL
 from eofs.errors import EofsError
-from eofs.tree import safe_name
+from eofs.layout import safe_name
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator

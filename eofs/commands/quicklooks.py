@@ -6,12 +6,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eofs import tree
 from eofs.catalog.sources import Sources
 from eofs.commands.tasks import Task, do_all, open_engine
 from eofs.errors import EofsError
+from eofs.layout import name_all, safe_name
 from eofs.options import choice
-from eofs.tree import safe_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +34,7 @@ def quicklooks(results: Sequence[str], directory: str, settings: Config) -> int:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise EofsError(f"{directory} cannot be made: {error.strerror}; name another directory") from None
-    named = tree.name_all(Sources(results, choice(settings.options)).load())
+    named = name_all(Sources(results, choice(settings.options)).load())
     with open_engine(settings) as engine:
         tasks = []
         for name, product in named.items():

@@ -11,11 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eofs import catalog, tree
+from eofs import catalog
 from eofs.catalog.sources import Sources
 from eofs.commands.screen import Screen
 from eofs.commands.waits import waits
 from eofs.errors import MountError, ResultError
+from eofs.layout import name_all
 from eofs.status import Activity, Local, StorageStatus
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from eofs.model import Product
 
 WATCH_EVERY = 0.5  # seconds between two looks
-_NUMBERS = ("downloaded", "size")
+_NUMBERS = ("downloaded", "size", "levels")
 _TELLING = ("activity", "error", "waiters")  # attributes by which a product is seen to be of interest
 
 
@@ -47,12 +48,12 @@ def _cells(row: dict[str, Any]) -> Sequence[str]:
 
 
 def is_in_mount(place: str) -> bool:
-    """Tell whether a path is that of a mount, or of a product in one."""
+    """Tell whether a path is that of a mount, of a product in one, or of a directory above products."""
     return bool(attributes(Path(place)))
 
 
 def _saved(results: Sequence[str], choice: Choice) -> Iterable[dict[str, Any]]:
-    for name, product in tree.name_all(Sources(results, choice).load()).items():
+    for name, product in name_all(Sources(results, choice).load()).items():
         yield _row(name, product, product.status.value, None)
 
 
@@ -60,7 +61,7 @@ def _mounted(mountpoint: Path, choice: Choice) -> Iterable[dict[str, Any]]:
     places = {product: directory for directory, product in mounted(product_directories(mountpoint)).items()}
     for product in choice.of(list(places), str(mountpoint)):
         said = attributes(places[product])
-        row = _row(places[product].name, product, said["storageStatus"], said["local"])
+        row = _row(str(places[product].relative_to(mountpoint)), product, said["storageStatus"], said["local"])
         yield {**row, "size": said["size"]}
 
 
@@ -127,42 +128,48 @@ def _product_lines(directory: Path, *, as_json: bool) -> list[str]:
 
 def _mount_lines(mountpoint: Path, *, as_json: bool) -> list[str]:
     about = attributes(mountpoint)
-    if "result" not in about:
+    if "levels" not in about:
         raise MountError(f"{mountpoint} is neither a mount of eofs nor a product's directory in one")
     wanted = () if as_json else ("local", *_TELLING)
     each = [(directory, attributes(directory, wanted)) for directory in product_directories(mountpoint)]
     said = {directory: values for directory, values in each if values}  # the others have gone meanwhile
+    names = {directory: str(directory.relative_to(mountpoint)) for directory in said}
     disk = os.statvfs(mountpoint)
     limit, free = disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize
     if as_json:
-        products = {directory.name: values for directory, values in said.items()}
+        products = {names[directory]: values for directory, values in said.items()}
         return [json.dumps({**about, "cache": {"limit": limit, "used": limit - free}, "products": products})]
     complete = sum(values["local"] == Local.COMPLETE.value for values in said.values())
     counts = f"{len(said)} products, {complete} complete"
-    head = f"{about['result']} on {mountpoint}: {counts}; cache {human(limit - free)} of {human(limit)}"
-    return [head, *(line for directory, values in said.items() for line in _going_on(directory, values))]
+    where = f"{about['result']} on {mountpoint}" if "result" in about else str(mountpoint)
+    head = f"{where}: {counts}; cache {human(limit - free)} of {human(limit)}"
+    return [head, *(line for directory, name in names.items() for line in _going_on(directory, name, said[directory]))]
 
 
-def _going_on(directory: Path, values: Mapping[str, Any]) -> Iterator[str]:
+def _going_on(directory: Path, name: str, values: Mapping[str, Any]) -> Iterator[str]:
     """Yield what goes on with a product, of which `_TELLING` is known, and who waits for it."""
     if values["activity"] == Activity.IDLE.value and not values["error"] and "waiters" not in values:
         return
     if values := attributes(directory):
         got = f", {human(values['downloaded'])} of {human(values['size'])}" if values["downloaded"] else ""
-        yield f"{directory.name}: {values['activity']}{got}: {values['error'] or values['message']}"
+        yield f"{name}: {values['activity']}{got}: {values['error'] or values['message']}"
         if "waiters" in values:
             yield f"    {waits(values['waiters'])}"
 
 
-def product_directories(mountpoint: Path) -> list[Path]:
-    """Return the products' directories of a mount, by name.
+def product_directories(place: Path) -> list[Path]:
+    """Return the products' directories of a mount, or of a directory above products in one, by name.
 
     Raises:
-        ResultError: it is a directory, and no mount of eofs.
+        ResultError: it is a directory, and neither.
     """
-    if "result" not in attributes(mountpoint):
-        raise ResultError(f"{mountpoint} is a directory and not a mount of eofs; name a GeoJSON file or a mount")
-    return sorted(mountpoint.iterdir())
+    levels = attributes(place).get("levels")
+    if levels is None:
+        raise ResultError(f"{place} is a directory and not a mount of eofs; name a GeoJSON file or a mount")
+    found = [place]
+    for _ in range(levels):
+        found = [inside for directory in found for inside in sorted(directory.iterdir())]
+    return found
 
 
 def attributes(directory: Path, names: Iterable[str] = ()) -> dict[str, Any]:
