@@ -79,6 +79,7 @@ def damage(path: Path, offset: int) -> None:
 # -- info and ls -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("what is in the cache, in all")
 def test_info_tells_where_it_is_and_what_it_holds(tmp_path: Path, filled: Room) -> None:
     said = json.loads(cache(tmp_path, "info", "--json", "--cache-size", "5G"))
     assert said["directory"] == str(tmp_path / "cache")
@@ -93,6 +94,7 @@ def test_info_tells_where_it_is_and_what_it_holds(tmp_path: Path, filled: Room) 
 
 
 @pytest.mark.says("its title, provider, bytes, how much of it is here, whether it is pinned, when it was used last.")
+@pytest.mark.says("in all and by products (`--json`)")
 @pytest.mark.says("`eofs cache ls` has a row for each product")
 def test_ls_shows_a_row_for_each_product_by_its_title(tmp_path: Path, filled: Room) -> None:
     found = rows(tmp_path)
@@ -176,6 +178,7 @@ def test_without_a_word_for_what_to_do_it_is_wrong_usage(tmp_path: Path) -> None
 # -- verify ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("read all that is whole again")
 @pytest.mark.says("To list or to verify is no use.", "`eofs cache verify` compares each whole product")
 def test_what_is_right_is_found_right_and_counts_as_no_use(tmp_path: Path, filled: Room) -> None:
     path = archive(filled, UIDS[0])
@@ -188,6 +191,7 @@ def test_what_is_right_is_found_right_and_counts_as_no_use(tmp_path: Path, fille
 
 
 @pytest.mark.says("with the checksum that it was compared with when it came, else by its members' CRCs")
+@pytest.mark.says("read all that is whole again")
 @pytest.mark.says("What is damaged is removed, so that it comes afresh; the exit status is 1.")
 @pytest.mark.parametrize(
     ("with_checksum", "place"),
@@ -267,6 +271,7 @@ def left(home: Path) -> set[str]:
     return set(rows(home))
 
 
+@pytest.mark.says("make room")
 @pytest.mark.says("what is pinned unless `--pinned` says otherwise")
 def test_clear_keeps_what_is_pinned_unless_it_is_told_otherwise(tmp_path: Path, filled: Room) -> None:
     said = cache(tmp_path, "clear", "--yes")

@@ -6,7 +6,9 @@ import gzip
 import json
 import os
 import signal
+import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +20,6 @@ from eofs.demo import DemoProvider
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +98,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.says("2 wrong usage.")
 @pytest.mark.parametrize("words", MISTAKES)
 def test_an_option_that_cannot_be_meant_is_one_sentence_and_exit_status_2(home: Path, words: str) -> None:
     done = eofs(*words.split(), home=home, cwd=home)
@@ -106,6 +108,7 @@ def test_an_option_that_cannot_be_meant_is_one_sentence_and_exit_status_2(home: 
     assert MISTAKES[words] in sentence
 
 
+@pytest.mark.says("non-zero with one sentence on stderr when it is not", "0 done, 1 failed")
 @pytest.mark.parametrize("words", FAILURES)
 def test_a_failure_is_one_sentence_and_exit_status_1(home: Path, words: str) -> None:
     try:
@@ -143,6 +146,7 @@ def test_a_place_that_is_mounted_already_is_not_mounted_on(mount: Mount) -> None
     assert ls(mount.root)
 
 
+@pytest.mark.says("2 wrong usage.")
 @pytest.mark.parametrize(
     "words",
     ["", "frobnicate", "mount", "mount one", "mount one two --wiat=3", "ls", "unmount a b"],
@@ -157,10 +161,12 @@ def test_wrong_usage_is_exit_status_2(home: Path, words: str) -> None:
 # -- what there is ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("`eofs --version`.")
 def test_the_version(home: Path) -> None:
     assert eofs("--version", home=home).stdout == f"eofs {__version__}\n"
 
 
+@pytest.mark.says("Exit status: 0 done")
 @pytest.mark.parametrize("command", [(), *[(command,) for command in COMMANDS]], ids=" ".join)
 def test_help_is_there_for_every_command(home: Path, command: tuple[str, ...]) -> None:
     done = eofs(*command, "--help", home=home)
@@ -191,6 +197,7 @@ def test_a_result_may_come_from_standard_input_or_be_compressed(tmp_path: Path, 
         mount.end()
 
 
+@pytest.mark.says("[-o opt,opt=value…] [--option value…]", "`eofs RESULT MOUNTPOINT -o …` the same")
 @pytest.mark.mount
 def test_options_may_be_said_in_every_way_and_the_command_word_left_out(tmp_path: Path, home: Path) -> None:
     mount = Mount(tmp_path, home / "result.geojson")
@@ -209,6 +216,7 @@ def test_options_may_be_said_in_every_way_and_the_command_word_left_out(tmp_path
 # -- looking ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("a table: name, provider, status, size, date, cloud cover")
 def test_ls_of_a_result_is_a_table_by_name(home: Path) -> None:
     done = eofs("ls", "result.geojson", home=home, cwd=home)
     assert (done.returncode, done.stderr) == (0, "")
@@ -218,6 +226,7 @@ def test_ls_of_a_result_is_a_table_by_name(home: Path) -> None:
     assert rows[2].split() == [TITLES[OFFLINE], "demo", "OFFLINE", "1.0", "MiB", "2020-11-19T11:03", "0", "%"]
 
 
+@pytest.mark.says("status, size, date, cloud cover; `--json`")
 def test_ls_of_a_result_as_json(home: Path, provider: DemoProvider) -> None:
     rows = json.loads(eofs("ls", "result.geojson", "--json", home=home, cwd=home).stdout)
     assert rows[2] == {
@@ -237,6 +246,7 @@ def test_ls_into_a_program_that_stops_reading_is_no_fault(home: Path) -> None:
     assert shown.startswith("NAME ")
 
 
+@pytest.mark.says("MOUNTPOINT` a table: name, provider, status")
 @pytest.mark.mount
 def test_ls_of_a_mount_tells_what_is_here(mount: Mount) -> None:
     mount.bring(ONLINE)
@@ -260,6 +270,7 @@ def test_the_status_of_a_mounts_products_is_the_one_known_by_now(mount: Mount) -
         assert sorted(line.split()[0] for line in lines) == sorted(TITLES[uid] for uid in online)
 
 
+@pytest.mark.says("PRODUCT_DIR` what is going on")
 @pytest.mark.mount
 def test_status_of_a_product_is_its_status_file(mount: Mount) -> None:
     directory = mount.product(ONLINE)
@@ -269,6 +280,7 @@ def test_status_of_a_product_is_its_status_file(mount: Mount) -> None:
     assert json.loads(mount.eofs("status", "--json", directory).stdout) == mount.status(ONLINE)
 
 
+@pytest.mark.says("what is going on, and who waits; `--watch`")
 @pytest.mark.mount
 def test_status_of_a_mount_counts_and_names_what_goes_on(mount: Mount, provider: DemoProvider) -> None:
     mount.bring(ONLINE)
@@ -301,20 +313,50 @@ def test_status_of_a_mount_counts_and_names_what_goes_on(mount: Mount, provider:
         waiting.communicate()
 
 
+@pytest.mark.says("`-v`, `-vv`, `--log-file`")
 @pytest.mark.mount
-def test_with_v_the_foreground_tells_on_standard_error_what_goes_on(tmp_path: Path, home: Path) -> None:
-    mount = Mount(tmp_path, home / "result.geojson")
-    words = ["mount", mount.result, mount.root, "-f", "-v", "-o", f"cache_dir={mount.cache}"]
+@pytest.mark.parametrize(
+    ("words", "tells", "tells_all"),
+    [([], False, False), (["-v"], True, False), (["-vv"], True, True)],
+    ids=["nothing", "-v", "-vv"],
+)
+@pytest.mark.parametrize("where", ["standard error", "--log-file"])
+def test_the_foreground_tells_what_goes_on_as_loudly_as_it_is_told_to(
+    tmp_path: Path, home: Path, words: list[str], tells: bool, tells_all: bool, where: str
+) -> None:
+    mount, log = Mount(tmp_path, home / "result.geojson"), tmp_path / "foreground.log"
+    words = ["mount", str(mount.result), str(mount.root), "-f", *words, "-o", f"cache_dir={mount.cache}"]
+    words += ["--log-file", str(log)] if where == "--log-file" else []
     program = begin(sys.executable, "-m", "eofs", *words, env=environment(tmp_path))
     try:
         until(lambda: os.path.ismount(mount.root))
         mount.bring(ONLINE)
+        assert error_of((mount.root / "nothing").stat) == "ENOENT"
         program.send_signal(signal.SIGINT)
         told = program.communicate(timeout=60)[1]
-        assert f"eofs: {TITLES[ONLINE]} is complete, " in told
         assert program.returncode == 0
         assert not runs(program.pid)
     finally:
         program.kill()
         program.communicate()
         mount.end()
+    if where == "--log-file":
+        assert told == ""
+        told = log.read_text(encoding="utf-8")
+    assert (f"{TITLES[ONLINE]} is complete, " in told) == tells
+    assert ("getattr /nothing: " in told) == tells_all
+
+
+@pytest.mark.says("No traceback reaches a user: a fault in eofs is one sentence, of which `-vv` tells more.")
+def test_a_fault_in_eofs_is_one_sentence_and_vv_tells_more(home: Path) -> None:
+    """A full disk below standard output, of which no command thinks."""
+    for words in ([], ["-v"], ["-vv"]):
+        with Path("/dev/full").open("w", encoding="utf-8") as full:
+            command = [sys.executable, "-m", "eofs", "ls", str(home / "result.geojson"), *words]
+            done = subprocess.run(
+                command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment(home), check=False
+            )
+        *more, last = done.stderr.splitlines()
+        assert last.startswith("eofs: a fault in eofs (OSError: [Errno 28] No space left on device); -vv tells more")
+        assert bool(more) == (words == ["-vv"])
+        assert done.returncode == 1

@@ -74,6 +74,7 @@ def tape(tmp_path: Path, store: Path) -> Iterator[tuple[DemoProvider, Mount]]:
 # -- cancel ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("of one product of a mount: stop what goes on")
 @pytest.mark.says("After EAGAIN and ECANCELED it does so at once.")
 @pytest.mark.says("an order stays placed")
 @pytest.mark.says("`cancel`: who waits gets ECANCELED", "stopped by `eofs cancel`")
@@ -212,6 +213,7 @@ def test_cancel_stops_asking_for_the_files_of_a_product(tmp_path: Path) -> None:
 
 
 @pytest.mark.says("`evict` removes all of a product from the cache, pinned or not")
+@pytest.mark.says("free its bytes")
 @mounted
 @pytest.mark.parametrize("pinned", [False, True])
 def test_evict_frees_all_of_a_product_and_the_next_read_brings_it_again(
@@ -305,6 +307,7 @@ def test_evict_frees_every_loose_file_or_none(tmp_path: Path) -> None:
 # -- retry -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("forget its failure")
 @pytest.mark.says("`retry`: who opens the product next makes eofs ask its provider at once.")
 @mounted
 def test_retry_makes_the_next_open_ask_again_at_once(mount: Mount, provider: DemoProvider) -> None:

@@ -50,12 +50,15 @@ def mounted_on(demo: subprocess.Popen[str]) -> Path:
     return Path(next(line.split()[1] for line in demo.stdout if line.startswith("  cd ")))
 
 
+@pytest.mark.says("a built-in local provider with ten products (five OFFLINE), mounted until Ctrl-C")
 def test_the_demo_needs_no_directory_and_names_the_one_that_it_makes(start: Start, tmp_path: Path) -> None:
     demo = start()
     place = mounted_on(demo)
     assert place.is_relative_to(tmp_path / "tmp")
     assert os.path.ismount(place)
     assert len(ls(place)) == 10
+    said = [os.getxattr(product, "user.eofs.storageStatus") for product in place.iterdir()]
+    assert said.count(b"OFFLINE") == said.count(b"ONLINE") == 5
     demo.send_signal(signal.SIGINT)
     assert demo.wait(60) == 0
 

@@ -42,6 +42,7 @@ def configure(home: Path, text: str, mode: int = 0o600) -> None:
     file.chmod(mode)
 
 
+@pytest.mark.says("checks the machine, the configuration and the cache: a line each")
 @pytest.mark.says("only that makes its exit status 1; what they can do without is a hint.")
 @mounts
 def test_where_nothing_is_wrong_every_line_is_ok_or_a_hint_and_the_exit_status_is_0(tmp_path: Path) -> None:
@@ -80,6 +81,7 @@ def _read(terminal: int) -> bytes:
 
 
 @pytest.mark.says("or `FAULT` where the output is no terminal)", "only that makes its exit status 1")
+@pytest.mark.says("with a mend; 1 if mounts cannot be")
 def test_a_missing_fusermount_is_a_fault(tmp_path: Path) -> None:
     found = lines(tmp_path, status=1, env={"PATH": str(tmp_path)})
     assert about("fusermount is", found) == "FAULT fusermount is missing | install it: apt install fuse3"
@@ -149,6 +151,7 @@ def test_credentials_that_others_can_read_are_told_once_with_the_mend(tmp_path: 
     assert line.endswith("chmod 600 ~/.config/eofs/eofs.yml")
 
 
+@pytest.mark.says("with a mend; 1 if mounts cannot be")
 def test_a_configuration_that_cannot_be_used_is_a_fault_and_the_rest_is_checked_all_the_same(tmp_path: Path) -> None:
     configure(tmp_path, "eofs: {wait: soon}\n")
     found = lines(tmp_path, status=1)
@@ -180,6 +183,7 @@ def test_allow_other_wants_the_leave_of_fuse_conf_for_users(allows: bool) -> Non
 # -- the cache ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("with a mend; 1 if mounts cannot be")
 def test_a_cache_directory_that_is_a_file_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for place in ("file", "file/below"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import fcntl
 import filecmp
@@ -59,6 +60,7 @@ def md5sums(root: Path) -> dict[str, str]:
     return {str(path.relative_to(root)): hashlib.md5(path.read_bytes()).hexdigest() for path in files}
 
 
+@pytest.mark.says("orders, waits and downloads all")
 @pytest.mark.says(
     "Else products come into the cache",
     "printed is where the archive lies there",
@@ -134,6 +136,7 @@ def test_eodags_output_directory_is_ours_and_without_extraction_the_archive_lies
     assert provider.bytes_sent() == provider.archive(ONLINE).stat().st_size
 
 
+@pytest.mark.says("one failing never stops the rest")
 @pytest.mark.says("At its end stands one line for each product that failed; the exit status is then 1.")
 def test_those_that_fail_do_not_stop_the_others_and_are_told_at_the_end(
     tmp_path: Path, provider: DemoProvider, result: Path
@@ -164,6 +167,33 @@ def test_what_is_not_there_in_time_stays_ordered_and_the_next_call_waits_for_it(
     done = fetch(tmp_path, *words)
     assert (done.returncode, done.stdout) == (0, f"{archive(tmp_path, OFFLINE)}\n")
     assert provider.count(OFFLINE, status=202) == 1
+
+
+@pytest.mark.says("in parallel", "prints the paths as they are there")
+def test_several_come_at_a_time_and_each_path_is_printed_as_soon_as_it_is_there(
+    tmp_path: Path, provider: DemoProvider, result: Path
+) -> None:
+    *first, one, other = sorted(UIDS[:5], key=TITLES.__getitem__)
+    releases = {uid: threading.Event() for uid in (one, other)}
+    for uid, release in releases.items():
+        provider.script[uid].extend([Reply(), Reply(stall_after=1000, release=release)])  # its index comes first
+    words = ["fetch", result, "-j", "2", "--filter", "storageStatus=ONLINE"]
+    running = begin(sys.executable, "-m", "eofs", *words, env=environment(tmp_path))
+    try:
+        assert running.stdout
+        until(lambda: provider.under_way == 2)
+        printed = {running.stdout.readline() for _ in first}
+        assert printed == {f"{archive(tmp_path, uid)}\n" for uid in first}
+        releases[other].set()
+        assert running.stdout.readline() == f"{archive(tmp_path, other)}\n"
+        releases[one].set()
+        assert running.communicate(timeout=60)[0] == f"{archive(tmp_path, one)}\n"
+    finally:
+        for release in releases.values():
+            release.set()
+        running.kill()
+        running.communicate()
+    assert running.returncode == 0
 
 
 @pytest.mark.says("Those that wait for an order do not count")
@@ -538,6 +568,7 @@ class Blind(DemoProvider):
         return Reply(404) if request.kind == "quicklook" and request.uid == ONLINE else None
 
 
+@pytest.mark.says("all quicklooks as `DIR/TITLE.jpg`", "what is there is kept")
 def test_all_quicklooks_are_saved_once_and_those_that_failed_are_told(tmp_path: Path, store: Path) -> None:
     with Blind(store, megabytes=1) as provider:
         result = provider.write_result(tmp_path / "result.geojson")
@@ -552,6 +583,24 @@ def test_all_quicklooks_are_saved_once_and_those_that_failed_are_told(tmp_path: 
             assert count == "eofs: 1 of 10 failed:"
             assert failure.startswith(f"{TITLES[ONLINE]}: ")
         assert provider.count(kind="quicklook", status=200) == 9
+
+
+@pytest.mark.says("(with the suffix that they have in a mount)")
+@pytest.mark.mount
+def test_a_saved_quicklook_has_the_suffix_that_it_has_in_a_mount(tmp_path: Path, provider: DemoProvider) -> None:
+    said = provider.result()
+    picture = base64.b64encode(b"\x89PNG\r\n\x1a\n a picture").decode()
+    for feature in said["features"]:
+        if feature["properties"]["uid"] == ONLINE:
+            feature["properties"] |= {"quicklook": f"data:image/png;base64,{picture}", "thumbnail": None}
+    result = tmp_path / "result.geojson"
+    result.write_text(json.dumps(said), encoding="utf-8")
+    done = eofs("quicklooks", result, tmp_path / "pictures", home=tmp_path)
+    assert done.returncode == 0
+    with Mount(tmp_path, result) as mount:
+        shown = {f"{path.parent.name}{path.suffix}" for path in mount.root.glob("*/quicklook.*")}
+        assert {path.name for path in (tmp_path / "pictures").iterdir()} == shown
+        assert f"{TITLES[ONLINE]}.png" in shown
 
 
 def test_products_without_a_quicklook_are_counted_and_no_failure(tmp_path: Path, provider: DemoProvider) -> None:

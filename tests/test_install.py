@@ -22,6 +22,7 @@ def make(goal: str, home: Path, **variables: object) -> subprocess.CompletedProc
     return subprocess.run(words, capture_output=True, text=True, check=False, env=env, stdin=subprocess.DEVNULL)
 
 
+@pytest.mark.says("where `make install` has put `/sbin/mount.eofs`")
 def test_what_is_installed_works_where_it_is_moved_to_and_goes_again(tmp_path: Path) -> None:
     if not shutil.which("make"):
         pytest.skip("make is not installed")

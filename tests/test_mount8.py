@@ -33,6 +33,15 @@ def machine(tmp_path: Path, provider: DemoProvider) -> Iterator[Machine]:
         yield running
 
 
+@pytest.mark.says(
+    "`mount -t fuse.eofs RESULT DIR -o …` works where `eofs` is in `/usr/bin` or `/usr/local/bin`; `mount -t "
+    "eofs` where `make install` has put `/sbin/mount.eofs`"
+)
+@pytest.mark.says(
+    "Either is known as `fuse.eofs` to `findmnt`, with RESULT as its source",
+    "What mount(8) leaves in for itself (`_netdev`, `nofail`, `user`, `noauto`, `x-…`, `comment=…`) is no option",
+)
+@pytest.mark.says("the same, as mount(8) calls it")
 @pytest.mark.parametrize(
     ("kind", "source"),
     [("fuse.eofs", "/srv/r.geojson"), ("eofs", "/srv/r.geojson"), ("fuse", "eofs#/srv/r.geojson")],
@@ -50,6 +59,17 @@ def test_mount_and_umount_know_it(machine: Machine, kind: str, source: str) -> N
     assert machine.mounts() == []
 
 
+@pytest.mark.says("works where `eofs` is in `/usr/bin` or `/usr/local/bin`")
+def test_mount_8_finds_it_in_usr_bin_too(machine: Machine) -> None:
+    (machine.tmp / "usr-bin").mkdir()
+    (machine.tmp / "bin/eofs").rename(machine.tmp / "usr-bin/eofs")
+    if machine.run("mount", "-t", "overlay", "none", "-o", f"lowerdir={SRV}/usr-bin:/usr/bin", "/usr/bin").returncode:
+        pytest.skip("not here: the file system overlay, to lay something over /usr/bin")
+    assert machine.said("mount", "-t", "fuse.eofs", SRV / "r.geojson", MNT, "-o", f"cache_dir={CACHE}") == ""
+    assert machine.said("ls", MNT).split() == sorted(TITLES.values())
+    assert machine.said("umount", MNT) == ""
+
+
 @pytest.mark.parametrize("kind", TYPES)
 def test_what_is_wrong_is_told_through_mount_8(machine: Machine, kind: str) -> None:
     done = machine.run("mount", "-t", kind, SRV / "r.geojson", MNT, "-o", f"_netdev,wiat=0.1,cache_dir={CACHE}")
@@ -58,11 +78,13 @@ def test_what_is_wrong_is_told_through_mount_8(machine: Machine, kind: str) -> N
     assert machine.mounts() == []
 
 
+@pytest.mark.says("which also heeds `mount --fake`.")
 def test_mount_fake_mounts_nothing(machine: Machine) -> None:
     assert machine.said("mount", "--fake", "-t", "eofs", SRV / "r.geojson", MNT, "-o", f"cache_dir={CACHE}") == ""
     assert machine.mounts() == []
 
 
+@pytest.mark.says("so that `mount -a` mounts a line of fstab once.")
 @pytest.mark.parametrize("kind", TYPES)
 def test_a_line_of_fstab_is_mounted_once(machine: Machine, kind: str) -> None:
     """Blanks are written as \\040 there, and mount(8) has to know the source again that it had mounted."""
@@ -78,6 +100,11 @@ def test_a_line_of_fstab_is_mounted_once(machine: Machine, kind: str) -> None:
 
 
 @pytest.mark.says("a process list")
+@pytest.mark.says(
+    "`umount`, `fusermount -u` and `eofs unmount` end it.",
+    "Who mounts by fstab's `user` does so with her own home: her configuration, her credentials, her cache.",
+    "No option holds a credential, so none is in the list of processes or in the table of mounts.",
+)
 @pytest.mark.parametrize("way", ["umount", "fusermount -u", "eofs unmount"])
 @pytest.mark.parametrize("kind", TYPES)
 def test_a_user_mounts_a_line_of_fstab_with_an_account_of_her_own(
@@ -106,12 +133,15 @@ def test_a_user_mounts_a_line_of_fstab_with_an_account_of_her_own(
     assert machine.mounts() == []
 
 
+@pytest.mark.says("`setuid=USER`, for root, mounts as that user.")
 @pytest.mark.parametrize("kind", TYPES)
 def test_root_mounts_for_a_user(machine: Machine, kind: str) -> None:
     machine.write("fstab", f"{SRV}/r.geojson {MNT} {kind} setuid=alice,noauto,_netdev 0 0\n")
     assert machine.said("mount", MNT) == ""
     assert machine.said("ls", MNT, alice=True).split() == sorted(TITLES.values())
     assert (machine.home / ".cache/eofs/records").is_dir()
+    [pid] = machine.residents()
+    assert Path(f"/proc/{pid}").stat().st_uid == ALICE
     assert machine.said("umount", MNT) == ""
 
 

@@ -57,6 +57,7 @@ def md5_of(path: Path) -> str:
 # -- the beginning ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.says("mounts; returns when the mount is usable")
 def test_mount_returns_when_the_mount_is_usable(tmp_path: Path, provider: DemoProvider) -> None:
     result = provider.write_result(tmp_path / "r.geojson")
     root = tmp_path / "mnt"
@@ -137,6 +138,7 @@ def test_eofs_ends_at_once_though_a_download_is_silent(
         until(lambda: not runs(pid))  # much sooner than it gives up on the download
 
 
+@pytest.mark.says("`-f` stays in the foreground")
 @pytest.mark.parametrize("name", ["INT", "TERM"])
 def test_in_the_foreground_a_signal_unmounts_and_the_exit_status_is_0(
     tmp_path: Path, provider: DemoProvider, readers: list[subprocess.Popen[str]], name: str
@@ -179,6 +181,7 @@ def test_in_the_foreground_ctrl_c_does_not_wait_for_a_quicklook_that_does_not_co
             mount.end()
 
 
+@pytest.mark.says("unmounts, and returns when the program behind the mount has ended")
 def test_unmount_returns_when_the_program_behind_the_mount_has_ended(mount: Mount) -> None:
     pid = mount.pid
     mount.unmount()
@@ -194,6 +197,7 @@ def test_fusermount_ends_the_program_behind_the_mount(mount: Mount) -> None:
     until(lambda: not runs(pid))
 
 
+@pytest.mark.says("says who holds it when busy")
 def test_unmount_says_who_holds_the_mount(mount: Mount, readers: list[subprocess.Popen[str]]) -> None:
     readers.append(begin_blocked("sleep", "600", cwd=mount.product(ONLINE)))
     with (mount.product(ONLINE) / "metadata.json").open() as held:
@@ -214,6 +218,10 @@ def test_a_mount_whose_program_was_killed_is_freed_and_mounted_again(mount: Moun
     assert ls(mount.root) == sorted(TITLES.values())
 
 
+@pytest.mark.says(
+    'A mount point that an eofs which crashed has left ("Transport endpoint is not connected") is mended by '
+    "`eofs mount`, which says so in one line, also while somebody stands in it."
+)
 def test_a_mount_point_that_a_crash_has_left_is_mended(mount: Mount, readers: list[subprocess.Popen[str]]) -> None:
     readers.append(begin_blocked("sleep", "600", cwd=mount.product(ONLINE)))
     mount.kill()
@@ -225,6 +233,7 @@ def test_a_mount_point_that_a_crash_has_left_is_mended(mount: Mount, readers: li
     assert ls(mount.root) == []  # no dead mount lies below
 
 
+@pytest.mark.says("What another program has left there is not touched.")
 def test_what_another_program_has_left_on_a_mount_point_is_left_to_the_user(tmp_path: Path) -> None:
     root = tmp_path / "mnt"
     root.mkdir()

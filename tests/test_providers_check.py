@@ -72,7 +72,10 @@ WRONG_LOGIN = "credentials: {username: bob, password: x}"
 
 @pytest.mark.says(
     "`auth: {check_url: …}` is an address that answers only to who is logged in; `eofs providers "
-    "--check` asks there, where no log-in tells."
+    "--check` asks there, where no log-in tells.",
+    "whether these work: `works`, `refused`, `missing` (they cannot be had), `cannot be reached`, `cannot tell`; "
+    "`--json`.",
+    "Exit status 1 if some are refused or missing",
 )
 @pytest.mark.parametrize(
     ("says", "verdict", "why"),
@@ -124,6 +127,7 @@ def test_what_comes_of_a_check(tmp_path: Path, server: Provider, says: str, verd
     assert done.returncode == (verdict in {"refused", "missing"})
 
 
+@pytest.mark.says("asks the named providers, else all whose credentials are there")
 def test_all_that_have_credentials_are_checked_and_told_in_a_table(tmp_path: Path, server: Provider) -> None:
     settings = (
         f"peps: {{auth: {{hosts: [HOST], {LOGIN}, {CONNECT}}}}}\n"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from confidential import APIKEY, PASSWORD
 from conftest import eofs
+from engine_room import Canned, http
 from token_server import NAME
 
 if TYPE_CHECKING:
@@ -38,6 +39,10 @@ def home(tmp_path: Path) -> Path:
     return home
 
 
+@pytest.mark.says(
+    "the built-in providers and the user's own: how each logs in, which credentials it wants (those that it can "
+    "do without in brackets), whether they are there and from where"
+)
 def test_all_providers_are_listed_with_what_they_want_and_where_it_is(home: Path) -> None:
     done = eofs("providers", home=home, env=BY_VARIABLES)
     assert (done.returncode, done.stderr) == (0, "")
@@ -68,6 +73,7 @@ def test_it_is_said_whose_credentials_are_taken(tmp_path: Path) -> None:
     assert "yes ~/.config/eofs/eofs.yml Destin" in rows["dedl"]
 
 
+@pytest.mark.says("whether they are there and from where, never their values; `--json`.")
 def test_they_are_told_as_json(home: Path) -> None:
     told = json.loads(eofs("providers", "--json", home=home, env=BY_VARIABLES).stdout)
     rows = {row["name"]: row for row in told}
@@ -86,11 +92,22 @@ def test_they_are_told_as_json(home: Path) -> None:
     assert rows["onda"]["closed"].startswith("ONDA has closed")
 
 
+@pytest.mark.says("never their values")
 @pytest.mark.parametrize("how", [[], ["--json"], ["-vv"]])
 def test_no_value_of_a_credential_is_shown(home: Path, how: list[str]) -> None:
     done = eofs("providers", *how, home=home, env=BY_VARIABLES)
     assert done.returncode == 0
     assert not [secret for secret in (NAME, PASSWORD, APIKEY) if secret in done.stdout + done.stderr]
+
+
+@pytest.mark.says("It asks no provider")
+def test_nobody_is_asked(home: Path) -> None:
+    with Canned(http(502)) as proxy:  # whatever is not on this machine would be asked for here
+        env = {**BY_VARIABLES, "HTTP_PROXY": proxy.url, "HTTPS_PROXY": proxy.url}
+        assert eofs("providers", home=home, env=env).returncode == 0
+        assert proxy.asked == []
+        eofs("providers", "--check", "cop_dataspace", home=home, env=env)
+        assert proxy.asked
 
 
 def test_a_configuration_that_cannot_be_meant_is_one_sentence(home: Path) -> None:

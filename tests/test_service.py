@@ -105,6 +105,7 @@ def installed(home: Path) -> Path:
     return unit
 
 
+@pytest.mark.says("`eofs@NAME.service`, a unit for `systemctl --user`")
 def test_systemd_has_nothing_against_the_unit(tmp_path: Path) -> None:
     if not shutil.which("systemd-analyze"):
         pytest.skip("systemd is not installed")
@@ -124,7 +125,7 @@ def commands(unit: Path, instance: str, home: Path) -> tuple[list[str], list[str
         text = text.replace(specifier, value)
     parser.read_string(text)
     said = parser["Service"]
-    assert said["Type"] == "notify"
+    assert (said["Type"], said["Restart"], said["ExecReload"]) == ("notify", "on-abnormal", "/bin/kill -HUP $MAINPID")
     variables = dict(pair.split("=", 1) for pair in shlex.split(said["Environment"]))
     file = Path(said["EnvironmentFile"].removeprefix("-"))
     if file.exists():
@@ -135,6 +136,14 @@ def commands(unit: Path, instance: str, home: Path) -> tuple[list[str], list[str
     return before, start, variables
 
 
+@pytest.mark.says(
+    "In the foreground (`-f`) eofs tells the service manager at `$NOTIFY_SOCKET`, as sd_notify(3) has it, `READY=1` "
+    "and the number of products when the mount is usable, that number again each time the result has been read, and "
+    "`STOPPING=1` when it is being unmounted."
+)
+@pytest.mark.says("mounts `~/.config/eofs/NAME.geojson` on `~/eofs/NAME`, which it makes.")
+@pytest.mark.says("may hold `RESULT=…`, `MOUNTPOINT=…` and the variables of section 6.")
+@pytest.mark.says("`reload` reads the result again.")
 @pytest.mark.mount
 @pytest.mark.parametrize("overridden", [False, True], ids=["as it is", "with a file of variables"])
 def test_the_unit_mounts_tells_when_it_is_ready_and_stops(
@@ -165,5 +174,29 @@ def test_the_unit_mounts_tells_when_it_is_ready_and_stops(
         assert service.communicate(timeout=60) == ("", "")
         assert service.returncode == 0
         assert not os.path.ismount(place)
+    finally:
+        subprocess.run(["fusermount", "-uzq", place], check=False)
+
+
+@pytest.mark.says("It is started again after a crash")
+@pytest.mark.mount
+def test_the_unit_can_begin_again_after_a_crash(
+    tmp_path: Path, provider: DemoProvider, manager: Manager, readers: list[subprocess.Popen[str]]
+) -> None:
+    settings = tmp_path / ".config/eofs"
+    settings.mkdir(parents=True)
+    provider.write_result(settings / "s2.geojson")
+    before, start, variables = commands(installed(tmp_path), "s2", tmp_path)
+    place = tmp_path / "eofs/s2"
+    try:
+        for _ in range(2):
+            subprocess.run(before, capture_output=True, check=False)  # it may fail, as the unit says
+            service = begin(*start, env={**environment(tmp_path), **variables, "NOTIFY_SOCKET": manager.address})
+            readers.append(service)
+            assert manager.heard() == READY
+            assert ls(place) == sorted(TITLES.values())
+            service.kill()
+            told = service.communicate(timeout=60)[1]
+        assert told == f"eofs: {place} was left over from a mount that crashed; it has been freed\n"
     finally:
         subprocess.run(["fusermount", "-uzq", place], check=False)
