@@ -13,54 +13,62 @@ from confidential import PASSWORD, TOTP_SEED, WORD, forms, holds_a_secret, secre
 HERE = Path(__file__).parent
 
 
-@pytest.fixture(scope="module")
-def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Return what was said of each test of leaks.py, run where no test of this run looks for files.
+def said(where: Path, marks: str) -> dict[str, str | None]:
+    """Return what is said of the tests of leaks.py with such marks, run where no test of this run looks for files.
 
     They are run by another process than the one that tells of them, as all tests are by `make test`.
     """
-    words = [sys.executable, "-m", "pytest", str(HERE / "leaks.py"), "--show-capture=no", "-p", "no:cacheprovider"]
-    where = ["-n", "1", f"--basetemp={tmp_path_factory.mktemp('leaks') / 'run'}"]
-    done = subprocess.run([*words, *where], cwd=HERE.parent, capture_output=True, text=True, check=False, timeout=100)
+    words = [sys.executable, "-m", "pytest", str(HERE / "leaks.py"), "-v", "--numprocesses=1", "-m", marks]
+    more = ["--show-capture=no", f"--basetemp={where}", "-p", "no:cacheprovider"]
+    done = subprocess.run([*words, *more], cwd=HERE.parent, capture_output=True, text=True, check=False, timeout=100)
     assert WORD not in done.stdout + done.stderr
     assert done.returncode == 1
-    assert re.search(r"^=* \d+ passed, .*\d+ errors in", done.stdout, re.MULTILINE), done.stdout + done.stderr
+    passed = re.findall(r" PASSED tests/leaks\.py::test_(\S+)", done.stdout)
     blocks = done.stdout.partition("= ERRORS =")[2].split("ERROR at teardown of test_")[1:]
     lines = (block.splitlines() for block in blocks)
-    return {head.split()[0]: says.removeprefix("a secret of this test is seen in ") for head, _, says, *_ in lines}
+    told = {head.split()[0]: says.removeprefix("a secret of this test is seen in ") for head, _, says, *_ in lines}
+    return {**dict.fromkeys(passed), **told}
 
 
 RECORD = "a record of the log eofs.leaks (DEBUG)"
 
 
 @pytest.mark.parametrize(
-    ("way", "places"),
+    ("marks", "places"),
     [
-        ("a_record_that_nobody_keeps[plain]", RECORD),
-        ("a_record_that_nobody_keeps[percent-encoded]", RECORD),
-        ("a_record_that_nobody_keeps[Basic]", RECORD),
-        ("a_record_that_nobody_keeps[JSON]", RECORD),
-        ("a_record_that_nobody_keeps[repr]", RECORD),
-        ("a_traceback", "a record of the log eofs.leaks (ERROR)"),
-        ("an_error", "an error (AccessRefused)"),
-        ("a_status", "a status"),
-        ("a_record_of_the_cache", "the file cache/records/cache.db"),
-        ("a_fetched_file", "the file out/metadata.json"),
-        ("a_program", "a command line, in standard error of a program"),
+        (
+            "not mount",
+            {
+                "nothing": None,
+                "a_record_that_nobody_keeps[plain]": RECORD,
+                "a_record_that_nobody_keeps[percent-encoded]": RECORD,
+                "a_record_that_nobody_keeps[Basic]": RECORD,
+                "a_record_that_nobody_keeps[JSON]": RECORD,
+                "a_record_that_nobody_keeps[repr]": RECORD,
+                "a_traceback": "a record of the log eofs.leaks (ERROR)",
+                "an_error": "an error (AccessRefused)",
+                "a_status": "a status",
+                "a_record_of_the_cache": "the file cache/records/cache.db",
+                "a_fetched_file": "the file out/metadata.json",
+                "a_program": "a command line, in standard error of a program",
+                "nothing_after_all_that": None,
+            },
+        ),
         pytest.param(
-            "a_daemon",
-            "a command line, in the command line of a process, in the name of a file that was left",
+            "mount",
+            {
+                "a_daemon": "a command line, in the command line of a process, in the name of a file that was left",
+                "a_mount": "a status file",
+            },
             marks=pytest.mark.mount,
         ),
-        pytest.param("a_mount", "a status file", marks=pytest.mark.mount),
-        ("nothing", None),
-        ("nothing_after_all_that", None),
     ],
+    ids=["without a mount", "with one"],
 )
 def test_a_test_that_lets_a_secret_out_fails_and_is_told_where(
-    said: dict[str, str], way: str, places: str | None
+    tmp_path_factory: pytest.TempPathFactory, marks: str, places: dict[str, str | None]
 ) -> None:
-    assert said.get(way) == places
+    assert said(tmp_path_factory.mktemp("leaks") / "run", marks) == places
 
 
 @pytest.mark.parametrize("before", ["", "a", "ab", "alice:", "x" * 100])
