@@ -410,15 +410,16 @@ def test_a_cache_that_lies_deep_can_be_commanded_too(tmp_path: Path, provider: D
 
 
 @pytest.fixture
-def door(tmp_path: Path) -> Iterator[Control]:
+def door() -> Iterator[Control]:
     def answer(do: str, product: str) -> str:
         if do == "fail":
             raise Unreachable(f"{product} cannot be reached")
         return f"{do} {product}"
 
-    opened = Control(tmp_path / "control", answer)
-    yield opened
-    opened.close()
+    with tempfile.TemporaryDirectory(dir="/tmp") as near:  # a hundred characters are all that these tests can say
+        opened = Control(Path(near) / "control", answer)
+        yield opened
+        opened.close()
 
 
 def test_what_is_asked_is_answered_in_any_letters(door: Control) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import responses
 from confidential import PASSWORD, TOTP_SEED, secret
-from engine_room import DEMO, Canned, LeapingClock, Room, aside, content, http, md5sums, pieces, together
+from engine_room import DEMO, Canned, LeapingClock, Room, aside, content, http, md5sums, pieces, together, until
 from token_server import BASIC, CLIENT, JSON, NAME, SECRETS, TokenServer
 
 from eofs import auth, signatures, tokens
@@ -839,6 +839,7 @@ def test_a_token_that_ends_between_two_ranges_loses_no_byte(room: Room, server: 
     product = room.products[ONLINE]
     found: dict[str, str] = {}
     for member in engine.listing(product, NOBODY).members:
+        until(lambda: not server.under_way)  # no provider ends a token twice within one request
         server.revoke()
         found[member.path] = hashlib.md5(b"".join(pieces(engine.open(product, member, NOBODY)))).hexdigest()
     assert found == server.md5sums(ONLINE)

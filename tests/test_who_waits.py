@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import pty
+import select
 import signal
 import struct
 import subprocess
@@ -215,10 +216,13 @@ def test_watched_on_a_terminal_what_is_so_by_now_takes_the_place_of_what_was_so(
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("4H", 40, 300, 0, 0))
     watch = [sys.executable, "-m", "eofs", "status", "--watch", shared.product(uid)]
-    watching = begin(*watch, env=environment(shared.home), stdout=its)
+    size = {"COLUMNS", "LINES"}  # would go before the terminal's own
+    env = {name: value for name, value in environment(shared.home).items() if name not in size}
+    watching = begin(*watch, env=env, stdout=its)
     try:
         shown = ""
         while shown.count("\x1b[14F\x1b[J") < 2:  # thirteen lines of the status file, and one of who waits
+            assert select.select([ours], [], [], 60)[0]
             shown += os.read(ours, 4096).decode()
         assert f"waiters: ls ({readers[0].pid}) has waited for " in shown
     finally:
