@@ -87,17 +87,15 @@ class Desktop:
 
     def ask_for_thumbnail(self, picture: Path) -> None:
         """Ask the desktop's thumbnailer, as file managers do; it answers by making one, or not."""
-        call = (
-            "gdbus",
-            "call",
-            "--session",
-            "--dest",
-            THUMBNAILER,
-            "--object-path",
-            f"/{THUMBNAILER.replace('.', '/')}",
-        )
+        there = ("--session", "--dest", THUMBNAILER, "--object-path", f"/{THUMBNAILER.replace('.', '/')}")
+        look = ("gdbus", "introspect", *there)
+
+        def listens() -> bool:
+            return "Queue(" in subprocess.run(look, capture_output=True, text=True, check=False, env=self.env).stdout
+
+        until(listens)  # the first look starts it, and it has its name on the bus before anything that could be called
         asked = (f"['{picture.as_uri()}']", "['image/jpeg']", "normal", "default", "0")
-        run(*call, "--method", f"{THUMBNAILER}.Queue", *asked, env=self.env)
+        run("gdbus", "call", *there, "--method", f"{THUMBNAILER}.Queue", *asked, env=self.env)
 
     def thumbnails(self, picture: Path) -> list[Path]:
         """Return the thumbnails of a picture, of any size (freedesktop.org, Thumbnail Managing Standard)."""
