@@ -27,7 +27,7 @@ from eofs.errors import ConfigError
 from eofs.model import Provider
 from eofs.options import Options
 from eofs.providers import values
-from eofs.providers.layers import Setting, also_said, folded, leaves, merged
+from eofs.providers.layers import OWN, Setting, also_said, folded, leaves, merged
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,7 +36,6 @@ log = logging.getLogger(__name__)
 
 BUILT_IN = "built in"
 COMMAND_LINE = "the command line"
-_OWN = "eofs"  # the section that holds options; every other one is a provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +114,7 @@ def load(command_line: Mapping[str, object], *, environ: Mapping[str, str] | Non
         ConfigError: a file cannot be read, or a value in any layer cannot be meant.
     """
     environ = os.environ if environ is None else environ
-    typed = [Setting((_OWN, name), value, COMMAND_LINE) for name, value in command_line.items()]
+    typed = [Setting((OWN, name), value, COMMAND_LINE) for name, value in command_line.items()]
     of_eodag, of_eofs = _variables("EODAG__", environ), _variables("EOFS__", environ)
     layers = [
         list(leaves(providers.builtin(), BUILT_IN)),
@@ -125,8 +124,8 @@ def load(command_line: Mapping[str, object], *, environ: Mapping[str, str] | Non
         of_eofs,
         typed,
     ]
-    chosen, chosen_from = _options([setting for layer in layers for setting in layer if setting.path[0] == _OWN])
-    tree, sources = merged(_of_providers([[s for s in layer if s.path[0] != _OWN] for layer in layers]))
+    chosen, chosen_from = _options([setting for layer in layers for setting in layer if setting.path[0] == OWN])
+    tree, sources = merged(_of_providers([[s for s in layer if s.path[0] != OWN] for layer in layers]))
     found = credentials.shared(_providers(tree, sources, environ))
     _must_look_up(chosen.get("fallback", ()), found, chosen_from.get("eofs.fallback"))
     return Config(
@@ -189,7 +188,7 @@ def _eodag_file(environ: Mapping[str, str]) -> list[Setting]:
 def _own_file(stronger: list[Setting], environ: Mapping[str, str]) -> list[Setting]:
     """Read eofs' own file: the one that a variable or the command line names, else the usual one."""
     for setting in reversed(stronger):
-        if setting.path == (_OWN, "config") and not values.is_blank(setting.value):
+        if setting.path == (OWN, "config") and not values.is_blank(setting.value):
             named = options.read("config", setting.value, setting.source)
             return _file(Path(str(named)), environ, named_by=setting.source)
     return _file(_folder("XDG_CONFIG_HOME", ".config", environ) / "eofs/eofs.yml", environ)
@@ -225,7 +224,7 @@ def _variables(prefix: str, environ: Mapping[str, str]) -> list[Setting]:
     for name in sorted(name for name in environ if name.startswith(prefix)):
         path = tuple(name.removeprefix(prefix).lower().split("__"))
         if len(path) == 1 and prefix == "EOFS__":
-            path = (_OWN, *path)
+            path = (OWN, *path)
         if len(path) > 1 and all(path) and not values.is_blank(environ[name]):
             found.append(Setting(path, environ[name], name))
     return found
@@ -240,9 +239,9 @@ def _options(settings: Iterable[Setting]) -> tuple[dict[str, Any], dict[str, str
         name = options.known_name(written, source)
         if name is None or options.is_absent(name, setting.value, typed=source == COMMAND_LINE):
             continue
-        if len(setting.path) > 2:
-            raise ConfigError(f"{source}: {name}: expected a single value")
-        found[name], sources[f"{_OWN}.{name}"] = options.read(name, setting.value, source), source
+        if len(setting.path) > 2 or isinstance(setting.value, Mapping):
+            raise ConfigError(f"{source}: {name}: expected a single value; in YAML, one that begins with {{ is quoted")
+        found[name], sources[f"{OWN}.{name}"] = options.read(name, setting.value, source), source
     flags = tuple(name for name in options.FLAGS if found.pop(name, False))
     return {**found, "flags": flags}, sources
 

@@ -395,6 +395,7 @@ def test_a_log_in_that_eofs_does_not_have_stops_nobody_who_does_not_need_it(home
         ("peps: {download: {output_dir: [x]}}", f"~/{EOFS}: peps.download.output_dir: expected a single text"),
         ("eofs: {wait: soon}", f"~/{EOFS}: wait cannot be 'soon': expected a number of minutes above 0"),
         ("eofs: {wait: {x: 1}}", f"~/{EOFS}: wait: expected a single value"),
+        ("eofs: {layout: {id}}", f"~/{EOFS}: layout: expected a single value; in YAML, one that begins with {{ is"),
         ("eofs: {waits: 1}", f"~/{EOFS}: unknown option 'waits'; did you mean 'wait'? see eofs mount --help"),
     ],
 )

@@ -15,6 +15,7 @@ from eofs.providers.values import is_blank
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+OWN = "eofs"  # the section that holds options, each of a single value; every other one is a provider
 _DEPTH = 4  # provider, block, key, name: nothing that matters lies deeper
 # The blocks where eodag keeps what a download needs to log in, the weakest first. (`search_auth` is not one.)
 _LOGIN = ("api", "auth", "download_auth")
@@ -40,7 +41,7 @@ def leaves(node: Mapping[Any, Any], source: str, path: tuple[str, ...] = ()) -> 
     """
     for key, value in node.items():
         below = (*path, str(key) if len(path) == _DEPTH - 1 else str(key).lower())
-        if isinstance(value, Mapping) and len(below) < _DEPTH:
+        if isinstance(value, Mapping) and len(below) < (2 if below[0] == OWN else _DEPTH):
             yield from leaves(value, source, below)
         elif not is_blank(value):
             yield Setting(below, value, source)
