@@ -34,7 +34,11 @@ except (ImportError, OSError) as missing:  # libfuse is loaded when fusepy is im
     ) from missing
 
 
-__all__ = ["Door", "Kernel", "fuse"]
+__all__ = ["Door", "Kernel", "fuse", "interrupted"]
+
+# Whether the request that this thread answers was interrupted. Asked without letting another thread run meanwhile: it
+# takes no time, and hundreds who wait ask it several times a second. fusepy has no public name for libfuse.
+interrupted = ctypes.PYFUNCTYPE(ctypes.c_int)(("fuse_interrupted", fuse._libfuse))  # noqa: SLF001
 
 
 class Door(fuse.FUSE):  # type: ignore[misc] # fusepy has no types

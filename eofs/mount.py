@@ -26,7 +26,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from eofs.errors import Cancelled, EofsError, Interrupted, MountError, NotFound
-from eofs.libfuse import Door, Kernel, fuse
+from eofs.libfuse import Door, Kernel, fuse, interrupted
 from eofs.nodes import Caller, Directory, Held, Link, Text, entries
 from eofs.pending import WAITERS, Waiters, interrupting, process, program
 from eofs.top import Top
@@ -120,7 +120,7 @@ class FileSystem(fuse.Operations):  # type: ignore[misc] # fusepy has no types
     def _check(self) -> None:
         if self.stopping.is_set():
             raise Cancelled("eofs is being unmounted")
-        if fuse._libfuse.fuse_interrupted() and interrupting(_thread()):  # noqa: SLF001 - fusepy has no public name
+        if interrupted() and interrupting(_thread()):
             raise Interrupted("interrupted")
         self.waiters.note(_thread())
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from eofs.model import Product
     from eofs.nodes import Caller
 
+SELDOM = 0.3  # seconds between two looks of who has waited for a while: hundreds who wait must not slow who reads
 PARTING = 2.0  # seconds that are given to all that is under way to come to its end
 
 
@@ -164,7 +165,9 @@ class Stories:
     def _await(self, story: Story, around: Surroundings, caller: Caller) -> PartialFile:
         """Wait until the story has ended well, or its file can be read while it comes; returns the file."""
         options, deadline = around.options, around.clock.now() + 60 * around.options.timeout
-        while not story.ready.wait(POLL):
+        pause = POLL
+        while not story.ready.wait(pause):
+            pause = min(SELDOM, 1.1 * pause)
             if story.file and is_readable_in_order(story.file):
                 return story.file
             caller.check()
