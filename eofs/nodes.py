@@ -39,7 +39,7 @@ class Caller:
     """The program that asks, as far as a wait has to know it.
 
     Attributes:
-        check: called about ten times a second while the program waits; raises `eofs.errors.Interrupted` or
+        check: called some times a second while the program waits; raises `eofs.errors.Interrupted` or
             `Cancelled` when the wait has to end.
         program: returns the process name; asked for only when it matters, since finding it out costs.
         patient: False for a program that asked not to be kept waiting (O_NONBLOCK).
