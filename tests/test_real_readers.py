@@ -212,8 +212,8 @@ def test_a_program_that_wants_to_write_is_told_that_it_cannot(tree: Path, progra
 def verified(directory: Path, scratch: Path, *options: str) -> int:
     """Let four programs read pieces of a file at random; each bears its own checksum. Returns how many were read."""
     job = ("--readonly", "--rw=randread", "--numjobs=4", "--thread", "--group_reporting", "--output-format=json")
-    text = run(*FIO, f"--filename={directory}/verified", *job, *options, cwd=scratch)
-    [group] = json.loads(text)["jobs"]
+    words = [*FIO, f"--filename={directory}/verified", *job, *options]
+    [group] = json.loads(run(*words, cwd=scratch, timeout=240))["jobs"]  # `make endurance` has it read for a minute
     assert group["error"] == 0
     return int(group["read"]["total_ios"])
 
