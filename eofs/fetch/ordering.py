@@ -259,9 +259,9 @@ class Ordering:
         if not self._has_slot and not course.around.order_slots.acquire(blocking=False):
             course.move(Activity.WAITING, note=f"waits its turn: {limit} orders are under way (max_orders)")
             while not course.around.order_slots.acquire(blocking=False):
+                course.sleep(0.1)
                 if course.is_late:
                     raise NotReady(f"{limit} orders are under way, and its turn did not come; open it again later")
-                course.sleep(0.1)
         self._has_slot = True
 
     def _await_turn(self) -> float:
